@@ -1,0 +1,1 @@
+"""The ``bgem3`` command: the subcommands of every installed package, imported when they are run."""

@@ -1,0 +1,1 @@
+"""What the Python models of the Triton repository do, and the tensor contract they keep."""

@@ -1,0 +1,113 @@
+"""The tensor contract of the model repository: every model, its inputs and its outputs.
+
+This is the one place where tensor names, types and shapes are written down. The Python models and
+the client take their names from here, the export checks the graph against it, and a test holds
+every ``config.pbtxt`` to it, for every profile.
+
+One row a request: the leading (batch) dimension of every tensor is 1 and is not listed in
+``dims``. ``N`` counts the texts of a request, ``T`` their tokens, ``S`` their sparse entries,
+``C`` their ColBERT rows; ``H`` is the trunk's hidden size and ``D`` the ColBERT head's size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+MAX_POSITIONS_TOKENS: Final = 8192
+"""The longest text BGE-M3 takes, special tokens included."""
+
+DataType = Literal["STRING", "BOOL", "INT32", "FP16", "FP32", "HIDDEN"]
+"""A Triton type without its ``TYPE_``; ``HIDDEN`` is the trunk's precision, FP16 or FP32."""
+
+Dim = Literal["N", "T", "S", "C", "H", "D"]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output: its name, Triton type and dimensions behind the batch dimension."""
+
+    name: str
+    datatype: DataType
+    dims: tuple[Dim, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One folder of the repository: what goes in and what comes out."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    def input(self, name: str) -> Tensor:
+        """Return the input called ``name``; KeyError when the model has none."""
+        return {tensor.name: tensor for tensor in self.inputs}[name]
+
+    def output(self, name: str) -> Tensor:
+        """Return the output called ``name``; KeyError when the model has none."""
+        return {tensor.name: tensor for tensor in self.outputs}[name]
+
+
+TEXT: Final = Tensor("text", "STRING", ("N",))
+INPUT_IDS: Final = Tensor("input_ids", "INT32", ("T",))
+LENGTHS: Final = Tensor("lengths", "INT32", ("N",))
+HIDDEN_STATES: Final = Tensor("hidden_states", "HIDDEN", ("T", "H"))
+
+DENSE: Final = Tensor("dense", "FP32", ("N", "H"))
+SPARSE_INDICES: Final = Tensor("sparse_indices", "INT32", ("S",))
+SPARSE_VALUES: Final = Tensor("sparse_values", "FP32", ("S",))
+SPARSE_LENGTHS: Final = Tensor("sparse_lengths", "INT32", ("N",))
+COLBERT: Final = Tensor("colbert", "FP32", ("C", "D"))
+COLBERT_FP16: Final = Tensor("colbert_fp16", "FP16", ("C", "D"))
+COLBERT_LENGTHS: Final = Tensor("colbert_lengths", "INT32", ("N",))
+# Copies of what the trunk consumes: Triton fails on an ensemble output that a step also takes.
+TOKEN_LENGTHS: Final = Tensor("token_lengths", "INT32", ("N",))
+TOKEN_IDS: Final = Tensor("token_ids", "INT32", ("T",))
+# The lengths before truncation: larger than `token_lengths` where a text was cut.
+FULL_TOKEN_LENGTHS: Final = Tensor("full_token_lengths", "INT32", ("N",))
+# The text that each token stands for.
+TOKENS: Final = Tensor("tokens", "STRING", ("T",))
+
+TOKENIZER: Final = Model(
+    "bge_m3_tokenizer",
+    inputs=(TEXT,),
+    outputs=(INPUT_IDS, LENGTHS, TOKEN_LENGTHS, FULL_TOKEN_LENGTHS, TOKEN_IDS, TOKENS),
+)
+TRUNK: Final = Model(
+    "bge_m3_trunk", inputs=(INPUT_IDS, LENGTHS), outputs=(DENSE, HIDDEN_STATES)
+)
+SPARSE: Final = Model(
+    "bge_m3_sparse",
+    inputs=(HIDDEN_STATES, INPUT_IDS, LENGTHS),
+    outputs=(SPARSE_INDICES, SPARSE_VALUES, SPARSE_LENGTHS),
+)
+COLBERT_HEAD: Final = Model(
+    "bge_m3_colbert",
+    inputs=(HIDDEN_STATES, LENGTHS),
+    outputs=(COLBERT, COLBERT_LENGTHS, COLBERT_FP16),
+)
+ENSEMBLE: Final = Model(
+    "bge_m3",
+    inputs=(TEXT,),
+    outputs=(
+        DENSE,
+        SPARSE_INDICES,
+        SPARSE_VALUES,
+        SPARSE_LENGTHS,
+        COLBERT,
+        COLBERT_FP16,
+        COLBERT_LENGTHS,
+        TOKEN_LENGTHS,
+        FULL_TOKEN_LENGTHS,
+        TOKEN_IDS,
+        TOKENS,
+    ),
+)
+MODELS: Final = (ENSEMBLE, TOKENIZER, TRUNK, SPARSE, COLBERT_HEAD)
+
+# Request parameters: they travel with the request, and the ensemble hands them to every step.
+MAX_LENGTH_PARAMETER: Final = "max_length"
+"""Integer, 1 to 8192, special tokens included; longer texts are cut to it. Default 8192."""
+TRUNCATE_PARAMETER: Final = "truncate"
+"""Boolean, default true; false makes a text longer than ``max_length`` an error."""
