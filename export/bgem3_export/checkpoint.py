@@ -1,0 +1,244 @@
+"""A checkpoint in BGE-M3's layout: configuration, weights, the two heads and the tokenizer."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import safe_open
+
+from bgem3_export.errors import CheckpointError
+
+CONFIG_FILE: Final = "config.json"
+TOKENIZER_FILE: Final = "tokenizer.json"
+SPARSE_HEAD_FILE: Final = "sparse_linear.pt"
+COLBERT_HEAD_FILE: Final = "colbert_linear.pt"
+SAFETENSORS_FILE: Final = "model.safetensors"
+PYTORCH_FILE: Final = "pytorch_model.bin"
+
+_SUPPORTED_MODEL_TYPE: Final = "xlm-roberta"
+# Checkpoints saved from a model with a task head carry this in front of every trunk weight.
+_TASK_MODEL_PREFIX: Final = "roberta."
+
+
+@dataclass(frozen=True)
+class TrunkConfig:
+    """The shape of an XLM-RoBERTa trunk."""
+
+    hidden_size: int
+    layers: int
+    heads: int
+    intermediate_size: int
+    vocabulary_size: int
+    positions: int
+    pad_token_id: int
+    layer_norm_epsilon: float
+
+    @property
+    def max_length_tokens(self) -> int:
+        """The longest text: position ids begin behind the padding position."""
+        return self.positions - self.pad_token_id - 1
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """One linear layer: weight [out, in] and bias [out], FP32."""
+
+    weight: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+
+
+class Checkpoint:
+    """A directory that holds a checkpoint; its files are read when they are asked for."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    @cached_property
+    def config(self) -> TrunkConfig:
+        """The trunk's shape.
+
+        Raises:
+            CheckpointError: No readable configuration, or not an XLM-RoBERTa as BGE-M3 uses it.
+        """
+        raw = self._read_json(CONFIG_FILE)
+        model_type = raw.get("model_type")
+        if model_type != _SUPPORTED_MODEL_TYPE:
+            raise CheckpointError(
+                f"{self.directory / CONFIG_FILE} describes a model of type {model_type!r}; "
+                f"only {_SUPPORTED_MODEL_TYPE!r} (BGE-M3 and models fine-tuned from it) can be "
+                "exported"
+            )
+        if raw.get("hidden_act", "gelu") != "gelu":
+            raise CheckpointError(
+                f"the trunk's activation is {raw['hidden_act']!r}; BGE-M3's is 'gelu', and the "
+                "exported graph has no other"
+            )
+        try:
+            config = TrunkConfig(
+                hidden_size=raw["hidden_size"],
+                layers=raw["num_hidden_layers"],
+                heads=raw["num_attention_heads"],
+                intermediate_size=raw["intermediate_size"],
+                vocabulary_size=raw["vocab_size"],
+                positions=raw["max_position_embeddings"],
+                pad_token_id=raw["pad_token_id"],
+                layer_norm_epsilon=raw["layer_norm_eps"],
+            )
+        except KeyError as error:
+            raise CheckpointError(
+                f"{self.directory / CONFIG_FILE} lacks {error.args[0]!r}"
+            ) from error
+        return config
+
+    @cached_property
+    def sparse_head(self) -> LinearHead:
+        """The sparse head, H to 1.
+
+        Raises:
+            CheckpointError: The file is missing, unreadable or of another shape.
+        """
+        return self._head(SPARSE_HEAD_FILE, rows=1)
+
+    @cached_property
+    def colbert_head(self) -> LinearHead:
+        """The ColBERT head, H to D; D is what the file says.
+
+        Raises:
+            CheckpointError: The file is missing, unreadable or of another shape.
+        """
+        return self._head(COLBERT_HEAD_FILE, rows=None)
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """The path of ``tokenizer.json``.
+
+        Raises:
+            CheckpointError: The file is missing.
+        """
+        return self._existing(TOKENIZER_FILE)
+
+    def special_token_ids(self) -> tuple[int, ...]:
+        """The ids that the sparse head leaves out: of cls, eos, pad and unk (not of mask).
+
+        Source: FlagEmbedding 1.4.2, ``M3Embedder`` (``unused_tokens``).
+
+        Raises:
+            CheckpointError: The tokenizer names no such tokens.
+        """
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(self.tokenizer_file))
+        ids = [tokenizer.token_to_id(token) for token in ("<s>", "</s>", "<pad>", "<unk>")]
+        if None in ids:
+            raise CheckpointError(
+                f"{self.tokenizer_file} lacks one of the tokens <s>, </s>, <pad>, <unk>: not an "
+                "XLM-RoBERTa tokenizer"
+            )
+        return tuple(sorted(ids))
+
+    def tensor(self, name: str) -> npt.NDArray[np.float32]:
+        """Read one weight of the trunk as FP32; the name is transformers' ``XLMRobertaModel``'s.
+
+        Raises:
+            CheckpointError: No such weight, or no weights at all.
+        """
+        for candidate in (name, _TASK_MODEL_PREFIX + name):
+            if candidate in self._tensor_names:
+                return self._read_tensor(candidate)
+        raise CheckpointError(
+            f"the checkpoint in {self.directory} has no weight {name!r}: it is not a whole "
+            "XLM-RoBERTa trunk"
+        )
+
+    @cached_property
+    def _safetensors(self) -> Any | None:  # noqa: ANN401 - safetensors ships no type for it
+        path = self.directory / SAFETENSORS_FILE
+        if not path.is_file():
+            return None
+        try:
+            return safe_open(str(path), framework="pt")
+        except Exception as error:  # noqa: BLE001 - SafetensorError is not importable by name
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+    @cached_property
+    def _pytorch_state(self) -> Mapping[str, torch.Tensor]:
+        path = self.directory / PYTORCH_FILE
+        if not path.is_file():
+            raise CheckpointError(
+                f"{self.directory} holds neither {SAFETENSORS_FILE} nor {PYTORCH_FILE}: "
+                "point at the folder that holds the checkpoint's files"
+            )
+        # Mapped, so that 2.3 GB of weights are read a tensor at a time.
+        return _load_pytorch(path, mmap=True)
+
+    @cached_property
+    def _tensor_names(self) -> frozenset[str]:
+        if self._safetensors is not None:
+            return frozenset(self._safetensors.keys())
+        return frozenset(self._pytorch_state)
+
+    def _read_tensor(self, name: str) -> npt.NDArray[np.float32]:
+        tensor = (
+            self._safetensors.get_tensor(name)
+            if self._safetensors is not None
+            else self._pytorch_state[name]
+        )
+        return np.asarray(tensor.float().numpy(), np.float32)
+
+    def _head(self, file: str, rows: int | None) -> LinearHead:
+        path = self._existing(file)
+        state = _load_pytorch(path, mmap=False)
+        if not {"weight", "bias"} <= set(state):
+            raise CheckpointError(
+                f"{path} holds {sorted(state)}; a head is one linear layer, 'weight' and 'bias'"
+            )
+        weight = state["weight"].float().numpy()
+        bias = state["bias"].float().numpy()
+        expected = (rows or weight.shape[0], self.config.hidden_size)
+        if weight.ndim != 2 or weight.shape != expected or bias.shape != (expected[0],):
+            wanted = f"[{rows or 'D'}, {self.config.hidden_size}] and [{rows or 'D'}]"
+            raise CheckpointError(
+                f"{path} holds weight {list(weight.shape)} and bias {list(bias.shape)}; this "
+                f"trunk needs {wanted}: the head belongs to another model"
+            )
+        return LinearHead(np.ascontiguousarray(weight), np.ascontiguousarray(bias))
+
+    def _existing(self, file: str) -> Path:
+        path = self.directory / file
+        if not path.is_file():
+            raise CheckpointError(
+                f"{path} is missing: the checkpoint must hold {CONFIG_FILE}, {TOKENIZER_FILE}, "
+                f"{SAFETENSORS_FILE} or {PYTORCH_FILE}, {SPARSE_HEAD_FILE} and {COLBERT_HEAD_FILE} "
+                "as BAAI/bge-m3 does; copy the missing file from where the model came from"
+            )
+        return path
+
+    def _read_json(self, file: str) -> dict[str, Any]:
+        path = self._existing(file)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise CheckpointError(f"{path} is not valid JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise CheckpointError(f"{path} does not hold a JSON object")
+        return content
+
+
+def _load_pytorch(path: Path, *, mmap: bool) -> Mapping[str, torch.Tensor]:
+    """Load a state dict without running code from the file."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a PyTorch state dict: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise CheckpointError(f"{path} is not a state dict of tensors")
+    return state

@@ -1,0 +1,30 @@
+"""What a Python model can refuse or fail at; the glue turns each into one Triton error code.
+
+* ModelError
+  + InvalidRequestError      INVALID_ARGUMENT: the request cannot be answered as it stands
+  + NotFiniteError           INTERNAL: the model gave NaN or infinity for this request
+"""
+
+from __future__ import annotations
+
+
+class ModelError(Exception):
+    """Base of what fails one request and leaves its neighbours in the batch alone."""
+
+
+class InvalidRequestError(ModelError):
+    """The request cannot be answered as it stands; the message says why and what to send.
+
+    Args:
+        message: What was wrong with what, and what to do.
+        index: Position of the offending text in the request. It leads the wire message as
+            ``[index=3] ``, the one part of a message that clients may parse.
+    """
+
+    def __init__(self, message: str, index: int | None = None) -> None:
+        super().__init__(message if index is None else f"[index={index}] {message}")
+        self.index = index
+
+
+class NotFiniteError(ModelError):
+    """A representation held NaN or infinity: the model's fault, never answered as a vector."""

@@ -1,0 +1,42 @@
+"""The linear heads on top of the hidden states, on the device where those are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """One linear layer in FP32: weight [out, H] and bias [out]."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    @classmethod
+    def load(cls, file: Path, device: torch.device) -> LinearHead:
+        """Read the head that the export wrote.
+
+        Raises:
+            OSError: The file cannot be read.
+            KeyError: The file holds no linear layer.
+        """
+        tensors = load_file(str(file), device=str(device))
+        return cls(tensors["weight"].float(), tensors["bias"].float())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head is."""
+        return self.weight.device
+
+    @property
+    def hidden_size(self) -> int:
+        """The width of the hidden states it takes."""
+        return int(self.weight.shape[1])
+
+    def __call__(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Apply the layer in FP32, whatever the precision of the hidden states: [T, out]."""
+        return torch.nn.functional.linear(hidden_states.float(), self.weight, self.bias)

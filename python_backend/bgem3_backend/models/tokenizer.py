@@ -1,0 +1,135 @@
+"""``bge_m3_tokenizer``: text to packed tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bgem3_backend.contract import (
+    FULL_TOKEN_LENGTHS,
+    INPUT_IDS,
+    LENGTHS,
+    TEXT,
+    TOKEN_IDS,
+    TOKEN_LENGTHS,
+    TOKENIZER,
+    TOKENS,
+)
+from bgem3_backend.errors import InvalidRequestError
+from bgem3_backend.models.metrics import Counter
+from bgem3_backend.models.model_config import ModelConfig
+from bgem3_backend.models.requests import (
+    answering,
+    input_array,
+    output_array,
+    read_each,
+    request_parameters,
+    send,
+)
+from bgem3_backend.settings import BackendSettings
+from bgem3_backend.text_tokenizer import TextTokenizer, TokenizedTexts, Truncation
+
+
+@dataclass(frozen=True)
+class _TextRequest:
+    texts: list[str]
+    truncation: Truncation
+
+
+class TritonPythonModel:
+    """Tokenizes all texts of all requests of a batch in one call."""
+
+    def initialize(self, arguments: dict[str, str]) -> None:
+        """Load the tokenizer."""
+        config = ModelConfig.from_arguments(arguments)
+        self._max_length_tokens = config.integer("max_length_tokens")
+        self._settings = BackendSettings()
+        self._tokenizer = TextTokenizer(config.version_directory / "tokenizer.json")
+        self._texts = Counter("bgem3_texts_total", "Texts tokenized", TOKENIZER.name)
+        self._tokens = Counter(
+            "bgem3_tokens_total", "Tokens of those texts, after truncation", TOKENIZER.name
+        )
+        self._truncated_texts = Counter(
+            "bgem3_truncated_texts_total", "Texts cut to max_length", TOKENIZER.name
+        )
+
+    def execute(self, requests: list[Any]) -> None:
+        """Answer a batch of requests, each on its own."""
+        readable = read_each(requests, self._read)
+        encodings = self._tokenizer.encode(
+            [text for _, request in readable for text in request.texts]
+        )
+        begin = 0
+        for request, read in readable:
+            end = begin + len(read.texts)
+            with answering(request):
+                tokenized = self._tokenizer.pack(encodings[begin:end], read.truncation)
+                self._check_size(tokenized)
+                send(request, self._outputs(request.requested_output_names(), tokenized))
+                self._count(tokenized)
+            begin = end
+
+    def _read(self, request: Any) -> _TextRequest:
+        truncation = Truncation.from_parameters(
+            request_parameters(request), self._max_length_tokens
+        )
+        raw = input_array(request, TEXT)
+        if raw.size == 0:
+            raise InvalidRequestError(f"'{TEXT.name}' is empty: send at least one text")
+        if raw.size > self._settings.max_texts_per_request:
+            raise InvalidRequestError(
+                f"the request holds {raw.size} texts; at most "
+                f"{self._settings.max_texts_per_request} are taken at once: split it"
+            )
+        size_bytes = sum(len(text) for text in raw)
+        if size_bytes > self._settings.max_request_bytes:
+            raise InvalidRequestError(
+                f"the request holds {size_bytes} bytes of text; at most "
+                f"{self._settings.max_request_bytes} are taken at once: split it"
+            )
+        return _TextRequest([_decode(text, index) for index, text in enumerate(raw)], truncation)
+
+    def _check_size(self, tokenized: TokenizedTexts) -> None:
+        count = tokenized.texts.input_ids.size
+        if count > self._settings.max_request_tokens:
+            raise InvalidRequestError(
+                f"the request holds {count} tokens; at most "
+                f"{self._settings.max_request_tokens} are taken at once: split it, or lower "
+                "'max_length'"
+            )
+
+    def _outputs(self, names: list[str], tokenized: TokenizedTexts) -> list[Any]:
+        texts = tokenized.texts
+        makers = {
+            INPUT_IDS: lambda: texts.input_ids,
+            LENGTHS: lambda: texts.lengths,
+            TOKEN_LENGTHS: lambda: texts.lengths,
+            FULL_TOKEN_LENGTHS: lambda: tokenized.full_lengths,
+            TOKEN_IDS: lambda: texts.input_ids,
+            TOKENS: lambda: _encode(self._tokenizer.token_texts(texts.input_ids)),
+        }
+        return [
+            output_array(tensor, make()) for tensor, make in makers.items() if tensor.name in names
+        ]
+
+    def _count(self, tokenized: TokenizedTexts) -> None:
+        self._texts.add(tokenized.full_lengths.size)
+        self._tokens.add(tokenized.texts.input_ids.size)
+        self._truncated_texts.add(tokenized.truncated_count)
+
+
+def _decode(text: bytes, index: int) -> str:
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError(
+            f"the text is not UTF-8: byte 0x{text[error.start]:02x} at position {error.start}; "
+            "encode it as UTF-8",
+            index=index,
+        ) from error
+
+
+def _encode(tokens: list[str]) -> np.ndarray[Any, np.dtype[np.object_]]:
+    return np.array([token.encode("utf-8") for token in tokens], np.object_)

@@ -1,0 +1,45 @@
+"""Settings of the Python models, read from the environment of the Triton server."""
+
+from __future__ import annotations
+
+import os
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class BackendSettings(BaseSettings):
+    """Limits and resources of one model process.
+
+    Worked example: with the defaults a request may hold 2,048 queries of 32 tokens, or 8 documents
+    of 8,192; a batch of such requests is computed 1,024 tokens at a time.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="BGEM3_", frozen=True)
+
+    max_texts_per_request: int = Field(
+        2048, ge=1, description="Most texts that one request may hold."
+    )
+    max_request_bytes: int = Field(
+        16 * 1024 * 1024, ge=1, description="Most bytes of text that one request may hold."
+    )
+    max_request_tokens: int = Field(
+        65536,
+        ge=8192,
+        description="Most tokens, after truncation, that one request may hold; their hidden "
+        "states stay in memory until the heads have read them (4 KB a token in FP32).",
+    )
+    microbatch_tokens: int = Field(
+        1024,
+        ge=1,
+        description="Tokens, padding in attention included, that the CPU trunk computes at once; "
+        "a longer text is computed alone.",
+    )
+    trunk_threads: int = Field(
+        default_factory=lambda: len(os.sched_getaffinity(0)),
+        ge=1,
+        description="Threads of the CPU trunk; by default one for each usable core.",
+    )
+    head_threads: int = Field(
+        1, ge=1, description="Threads of a head on a CPU; more take cores away from the trunk."
+    )
