@@ -137,8 +137,9 @@ class Checkpoint:
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(self.tokenizer_file))
-        ids = [tokenizer.token_to_id(token) for token in ("<s>", "</s>", "<pad>", "<unk>")]
-        if None in ids:
+        found = [tokenizer.token_to_id(token) for token in ("<s>", "</s>", "<pad>", "<unk>")]
+        ids = [token_id for token_id in found if token_id is not None]
+        if len(ids) < len(found):
             raise CheckpointError(
                 f"{self.tokenizer_file} lacks one of the tokens <s>, </s>, <pad>, <unk>: not an "
                 "XLM-RoBERTa tokenizer"
@@ -166,7 +167,7 @@ class Checkpoint:
             return None
         try:
             return safe_open(str(path), framework="pt")
-        except Exception as error:  # noqa: BLE001 - SafetensorError is not importable by name
+        except Exception as error:
             raise CheckpointError(f"{path} cannot be read: {error}") from error
 
     @cached_property

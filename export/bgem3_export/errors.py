@@ -3,6 +3,11 @@
 * BgeM3Error
   + ExportError
     - CheckpointError        the checkpoint is incomplete, misshapen or of another architecture
+    - SourceError            the model's name or folder leads nowhere
+    - HubError               the hub cannot be reached, or refuses
+    - ParityError            the exported graph does not give what the checkpoint gives
+    - RepositoryError        the output folder is no repository, or one of another model
+    - DeviceError            the chosen device cannot be used here
     - DownloadError          a pinned file could not be fetched
     - HashMismatchError      a file is not the one that was pinned
     - WeightsFormatError     a weights file is not laid out as its format says
@@ -19,6 +24,32 @@ class ExportError(BgeM3Error):
 
 class CheckpointError(ExportError):
     """The checkpoint is incomplete, misshapen or of another architecture."""
+
+
+class SourceError(ExportError):
+    """The model's name or folder leads nowhere."""
+
+    exit_code = 2
+
+
+class HubError(ExportError):
+    """The hub cannot be reached, or refuses; the message says how to do without it."""
+
+
+class ParityError(ExportError):
+    """The exported graph does not give what the checkpoint gives; nothing was published."""
+
+
+class RepositoryError(ExportError):
+    """The output folder is not a repository of ours, or one of another model."""
+
+    exit_code = 2
+
+
+class DeviceError(ExportError):
+    """The chosen device cannot be used here."""
+
+    exit_code = 2
 
 
 class DownloadError(ExportError):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,14 @@ def write_trunk_graph(
     return path
 
 
+def graph_bytes(checkpoint: Checkpoint, precision: Precision) -> int:
+    """Return about how many bytes the graph and its data will take."""
+    config = checkpoint.config
+    embeddings = (config.vocabulary_size + config.positions) * config.hidden_size
+    layer = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
+    return (embeddings + config.layers * layer) * np.dtype(_NUMPY_TYPES[precision]).itemsize
+
+
 class _Nodes:
     """A list of nodes under construction: each call appends one and returns its output's name."""
 
@@ -90,7 +98,7 @@ class _Nodes:
         name: str | None = None,
         outputs: int = 1,
         domain: str = "",
-        **attributes: object,
+        **attributes: Any,  # noqa: ANN401 - what a node takes depends on its operator
     ) -> list[str]:
         """Append a node with several outputs and return their names."""
         base = name or f"{self._prefix}{operator}_{len(self.nodes)}"

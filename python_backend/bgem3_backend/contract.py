@@ -74,9 +74,7 @@ TOKENIZER: Final = Model(
     inputs=(TEXT,),
     outputs=(INPUT_IDS, LENGTHS, TOKEN_LENGTHS, FULL_TOKEN_LENGTHS, TOKEN_IDS, TOKENS),
 )
-TRUNK: Final = Model(
-    "bge_m3_trunk", inputs=(INPUT_IDS, LENGTHS), outputs=(DENSE, HIDDEN_STATES)
-)
+TRUNK: Final = Model("bge_m3_trunk", inputs=(INPUT_IDS, LENGTHS), outputs=(DENSE, HIDDEN_STATES))
 SPARSE: Final = Model(
     "bge_m3_sparse",
     inputs=(HIDDEN_STATES, INPUT_IDS, LENGTHS),

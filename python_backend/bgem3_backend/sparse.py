@@ -79,7 +79,5 @@ class SparseHead:
         return SparseOutput(
             indices=(keys % self._vocabulary_size).int(),
             values=values,
-            lengths=torch.bincount(
-                keys // self._vocabulary_size, minlength=lengths.numel()
-            ).int(),
+            lengths=torch.bincount(keys // self._vocabulary_size, minlength=lengths.numel()).int(),
         )

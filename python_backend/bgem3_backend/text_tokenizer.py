@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Encoding, Tokenizer
 
 from bgem3_backend.contract import MAX_LENGTH_PARAMETER, TRUNCATE_PARAMETER
 from bgem3_backend.errors import InvalidRequestError
 from bgem3_backend.packed_texts import Int32Array, PackedTexts
-from tokenizers import Encoding, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,7 @@ class Truncation:
     truncate: bool = True
 
     @classmethod
-    def from_parameters(
-        cls, parameters: dict[str, object], max_length_tokens: int
-    ) -> Truncation:
+    def from_parameters(cls, parameters: dict[str, object], max_length_tokens: int) -> Truncation:
         """Read the request parameters ``max_length`` and ``truncate``; others are not ours.
 
         Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from bgem3_backend.contract import (
     COLBERT_LENGTHS,
     HIDDEN_STATES,
     LENGTHS,
+    Tensor,
 )
 from bgem3_backend.heads import LinearHead
 from bgem3_backend.models.metrics import not_finite_counter
@@ -23,7 +25,6 @@ from bgem3_backend.models.requests import (
     input_integers,
     input_torch,
     output_torch,
-    send,
 )
 from bgem3_backend.packed_texts import check_hidden_states_shape, check_lengths
 from bgem3_backend.settings import BackendSettings
@@ -47,28 +48,25 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> None:
         """Answer a batch of requests, each on its own."""
         for request in requests:
-            with answering(request, self._not_finite):
-                self._answer(request)
+            with answering(request, self._not_finite) as answer:
+                answer.send(self._outputs(request))
 
-    def _answer(self, request: Any) -> None:
+    def _outputs(self, request: Any) -> list[Any]:
         hidden_states = input_torch(request, HIDDEN_STATES)
         lengths = input_integers(request, LENGTHS)
         check_hidden_states_shape(tuple(hidden_states.shape), self._linear.hidden_size)
         check_lengths(lengths, hidden_states.shape[0], self._max_length_tokens)
 
         device = self._linear.device
-        output = self._head(
-            hidden_states.to(device), torch.from_numpy(lengths).to(device).long()
-        )
+        output = self._head(hidden_states.to(device), torch.from_numpy(lengths).to(device).long())
         # The ensemble has this model twice, once for each precision, so that a request for one
         # runs, and is sent, that one alone.
-        makers = {
+        makers: dict[Tensor, Callable[[], torch.Tensor]] = {
             COLBERT: lambda: output.vectors,
             COLBERT_FP16: lambda: output.vectors.half(),
             COLBERT_LENGTHS: lambda: output.lengths,
         }
         names = request.requested_output_names()
-        send(
-            request,
-            [output_torch(tensor, make()) for tensor, make in makers.items() if tensor.name in names],
-        )
+        return [
+            output_torch(tensor, make()) for tensor, make in makers.items() if tensor.name in names
+        ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from bgem3_backend.contract import DENSE, HIDDEN_STATES, INPUT_IDS, LENGTHS, TRUNK
-from bgem3_backend.cpu_trunk import CpuTrunk, TrunkOutput, TrunkWork
 from bgem3_backend.errors import NotFiniteError
 from bgem3_backend.models.metrics import Counter, Gauge, not_finite_counter
 from bgem3_backend.models.model_config import ModelConfig
@@ -14,8 +13,8 @@ from bgem3_backend.models.requests import (
     input_array,
     output_array,
     read_each,
-    send,
 )
+from bgem3_backend.onnx_trunk import OnnxTrunk, TrunkOutput
 from bgem3_backend.packed_texts import PackedTexts, check_packed_texts
 from bgem3_backend.settings import BackendSettings
 
@@ -29,7 +28,7 @@ class TritonPythonModel:
         self._vocabulary_size = config.integer("vocabulary_size")
         self._max_length_tokens = config.integer("max_length_tokens")
         self._settings = BackendSettings()
-        self._trunk = CpuTrunk(
+        self._trunk = OnnxTrunk(
             config.version_directory / "model.onnx",
             threads=self._settings.trunk_threads,
             microbatch_tokens=self._settings.microbatch_tokens,
@@ -42,31 +41,29 @@ class TritonPythonModel:
         )
         self._efficiency = Gauge(
             "bgem3_packing_efficiency_ratio",
-            "Tokens by tokens with padding, of the last batch",
+            "Tokens by tokens with padding, of the last run of the graph",
             TRUNK.name,
         )
         self._not_finite = not_finite_counter(TRUNK.name)
 
     def execute(self, requests: list[Any]) -> None:
         """Answer a batch of requests, each on its own."""
-        readable = read_each(requests, self._read)
-        if not readable:
-            return
-        work = TrunkWork()
-        waiting = {position: request for position, (request, _) in enumerate(readable)}
+        waiting = dict(enumerate(read_each(requests, self._read)))
+        texts = [texts for _, texts in waiting.values()]
         try:
-            for position, output in self._trunk.run([texts for _, texts in readable], work):
-                with answering(waiting.pop(position), self._not_finite) as request:
-                    send(request, self._outputs(output))
+            for position, output in self._trunk.run(texts, self._count):
+                request, _ = waiting.pop(position)
+                with answering(request, self._not_finite) as answer:
+                    answer.send(self._outputs(output))
         except Exception as error:
-            # The graph itself failed: every request that still waits gets to know.
-            for request in waiting.values():
+            for request, _ in waiting.values():
                 with answering(request):
                     raise error
-            return
-        self._tokens.add(work.tokens)
-        self._padded_tokens.add(work.padded_tokens)
-        self._efficiency.set(work.tokens / work.padded_tokens)
+
+    def _count(self, tokens: int, padded_tokens: int) -> None:
+        self._tokens.add(tokens)
+        self._padded_tokens.add(padded_tokens)
+        self._efficiency.set(tokens / padded_tokens)
 
     def _outputs(self, output: TrunkOutput) -> list[Any]:
         if not output.is_finite:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import triton_python_backend_utils as pb_utils
 
 
@@ -11,7 +9,11 @@ class Counter:
     """A Prometheus counter of one model."""
 
     def __init__(self, name: str, description: str, model: str) -> None:
-        self._metric = _metric(name, description, model, pb_utils.MetricFamily.COUNTER)
+        # Held: Triton refuses a metric whose family is gone.
+        self._family = pb_utils.MetricFamily(
+            name=name, description=description, kind=pb_utils.MetricFamily.COUNTER
+        )
+        self._metric = self._family.Metric(labels={"model": model})
 
     def add(self, amount: int) -> None:
         """Add to the counter."""
@@ -22,7 +24,10 @@ class Gauge:
     """A Prometheus gauge of one model."""
 
     def __init__(self, name: str, description: str, model: str) -> None:
-        self._metric = _metric(name, description, model, pb_utils.MetricFamily.GAUGE)
+        self._family = pb_utils.MetricFamily(
+            name=name, description=description, kind=pb_utils.MetricFamily.GAUGE
+        )
+        self._metric = self._family.Metric(labels={"model": model})
 
     def set(self, value: float) -> None:
         """Set the gauge."""
@@ -34,8 +39,3 @@ def not_finite_counter(model: str) -> Counter:
     return Counter(
         "bgem3_not_finite_total", "Requests for which the model gave NaN or infinity", model
     )
-
-
-def _metric(name: str, description: str, model: str, kind: Any) -> Any:
-    family = pb_utils.MetricFamily(name=name, description=description, kind=kind)
-    return family.Metric(labels={"model": model})

@@ -22,9 +22,7 @@ class ModelConfig:
         config = json.loads(arguments["model_config"])
         return cls(
             version_directory=Path(arguments["model_repository"]) / arguments["model_version"],
-            parameters={
-                key: value["string_value"] for key, value in config["parameters"].items()
-            },
+            parameters={key: value["string_value"] for key, value in config["parameters"].items()},
             instance_kind=arguments["model_instance_kind"],
             device_id=int(arguments["model_instance_device_id"]),
         )

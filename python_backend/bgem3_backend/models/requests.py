@@ -27,13 +27,14 @@ def input_array(request: Any, tensor: Tensor) -> npt.NDArray[Any]:
     Raises:
         InvalidRequestError: The leading dimension is not 1.
     """
-    array = pb_utils.get_input_tensor_by_name(request, tensor.name).as_numpy()
+    array: npt.NDArray[Any] = pb_utils.get_input_tensor_by_name(request, tensor.name).as_numpy()
     if array.shape[0] != 1:
         raise InvalidRequestError(
             f"'{tensor.name}' has shape {list(array.shape)}; the leading dimension must be 1: "
             "texts go side by side in one row"
         )
-    return array[0]
+    row: npt.NDArray[Any] = array[0]
+    return row
 
 
 def input_integers(request: Any, tensor: Tensor) -> Int32Array:
@@ -42,7 +43,8 @@ def input_integers(request: Any, tensor: Tensor) -> Int32Array:
     Raises:
         InvalidRequestError: The leading dimension is not 1.
     """
-    return input_torch(request, tensor).cpu().numpy()  # type: ignore[no-any-return]
+    array: Int32Array = input_torch(request, tensor).cpu().numpy()
+    return array
 
 
 def input_torch(request: Any, tensor: Tensor) -> torch.Tensor:
@@ -76,51 +78,66 @@ def request_parameters(request: Any) -> dict[str, object]:
     return parameters
 
 
-def send(request: Any, outputs: Iterable[Any]) -> None:
-    """Answer one request at once; those beside it in the batch may still be at work."""
-    request.get_response_sender().send(
-        pb_utils.InferenceResponse(list(outputs)),
-        flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL,
-    )
+class Answer:
+    """The one response to a request, sent at once; others of the batch may still be at work."""
 
+    def __init__(self, request: Any) -> None:
+        self.request = request
+        self._sent = False
 
-def send_error(request: Any, error: Exception) -> None:
-    """Answer one request with an error: the sender's fault by type, everything else the server's."""
-    if isinstance(error, InvalidRequestError):
-        code = pb_utils.TritonError.INVALID_ARG
-    else:
-        code = pb_utils.TritonError.INTERNAL
-    request.get_response_sender().send(
-        pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), code)),
-        flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL,
-    )
+    @property
+    def output_names(self) -> list[str]:
+        """The outputs that the step of the ensemble, or a direct caller, wants."""
+        names: list[str] = self.request.requested_output_names()
+        return names
+
+    def send(self, outputs: Iterable[Any]) -> None:
+        """Answer with outputs."""
+        self._send(pb_utils.InferenceResponse(list(outputs)))
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error: the sender's fault by type, everything else the server's."""
+        if isinstance(error, InvalidRequestError):
+            code = pb_utils.TritonError.INVALID_ARG
+        else:
+            code = pb_utils.TritonError.INTERNAL
+        self._send(pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), code)))
+
+    def _send(self, response: Any) -> None:
+        # Triton 24.10 dies when a request is answered twice, or when execute() raises after an
+        # answer, so a second one is dropped here; answering() has logged why there was one.
+        if self._sent:
+            return
+        self._sent = True
+        self.request.get_response_sender().send(
+            response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        )
 
 
 @contextmanager
-def answering(request: Any, not_finite: Counter | None = None) -> Iterator[Any]:
+def answering(request: Any, not_finite: Counter | None = None) -> Iterator[Answer]:
     """Whatever fails inside becomes the answer to this request, and to no other.
 
-    A request that is not answered would hang its sender, so nothing passes this boundary; what was
-    not foreseen goes to Triton's log as well.
+    A request that is not answered hangs its sender, and an exception that leaves execute() can end
+    the server, so nothing passes this boundary; what was not foreseen goes to Triton's log as well.
 
     Args:
         request: The one that is being answered.
         not_finite: Counts the answers that would have held NaN or infinity.
     """
+    answer = Answer(request)
     try:
-        yield request
+        yield answer
     except ModelError as error:
+        answer.fail(error)
         if not_finite is not None and isinstance(error, NotFiniteError):
             not_finite.add(1)
-        send_error(request, error)
     except Exception as error:  # noqa: BLE001 - see above
         pb_utils.Logger.log_error("".join(traceback.format_exception(error)))
-        send_error(request, error)
+        answer.fail(error)
 
 
-def read_each(
-    requests: Sequence[Any], read: Callable[[Any], Result]
-) -> list[tuple[Any, Result]]:
+def read_each(requests: Sequence[Any], read: Callable[[Any], Result]) -> list[tuple[Any, Result]]:
     """Read every request of a batch; answer those that are wrong, and return the others."""
     good = []
     for request in requests:

@@ -23,7 +23,6 @@ from bgem3_backend.models.requests import (
     input_integers,
     input_torch,
     output_torch,
-    send,
 )
 from bgem3_backend.packed_texts import (
     PackedTexts,
@@ -56,10 +55,10 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> None:
         """Answer a batch of requests, each on its own."""
         for request in requests:
-            with answering(request, self._not_finite):
-                self._answer(request)
+            with answering(request, self._not_finite) as answer:
+                answer.send(self._outputs(request))
 
-    def _answer(self, request: Any) -> None:
+    def _outputs(self, request: Any) -> list[Any]:
         hidden_states = input_torch(request, HIDDEN_STATES)
         texts = PackedTexts(input_integers(request, INPUT_IDS), input_integers(request, LENGTHS))
         check_hidden_states_shape(tuple(hidden_states.shape), self._linear.hidden_size)
@@ -73,11 +72,8 @@ class TritonPythonModel:
             torch.from_numpy(texts.input_ids).to(device).long(),
             torch.from_numpy(texts.lengths).to(device).long(),
         )
-        send(
-            request,
-            [
-                output_torch(SPARSE_INDICES, output.indices),
-                output_torch(SPARSE_VALUES, output.values),
-                output_torch(SPARSE_LENGTHS, output.lengths),
-            ],
-        )
+        return [
+            output_torch(SPARSE_INDICES, output.indices),
+            output_torch(SPARSE_VALUES, output.values),
+            output_torch(SPARSE_LENGTHS, output.lengths),
+        ]

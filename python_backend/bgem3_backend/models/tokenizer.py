@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bgem3_backend.contract import (
     FULL_TOKEN_LENGTHS,
@@ -16,6 +18,7 @@ from bgem3_backend.contract import (
     TOKEN_LENGTHS,
     TOKENIZER,
     TOKENS,
+    Tensor,
 )
 from bgem3_backend.errors import InvalidRequestError
 from bgem3_backend.models.metrics import Counter
@@ -26,7 +29,6 @@ from bgem3_backend.models.requests import (
     output_array,
     read_each,
     request_parameters,
-    send,
 )
 from bgem3_backend.settings import BackendSettings
 from bgem3_backend.text_tokenizer import TextTokenizer, TokenizedTexts, Truncation
@@ -64,11 +66,11 @@ class TritonPythonModel:
         begin = 0
         for request, read in readable:
             end = begin + len(read.texts)
-            with answering(request):
+            with answering(request) as answer:
                 tokenized = self._tokenizer.pack(encodings[begin:end], read.truncation)
                 self._check_size(tokenized)
-                send(request, self._outputs(request.requested_output_names(), tokenized))
                 self._count(tokenized)
+                answer.send(self._outputs(answer.output_names, tokenized))
             begin = end
 
     def _read(self, request: Any) -> _TextRequest:
@@ -102,7 +104,7 @@ class TritonPythonModel:
 
     def _outputs(self, names: list[str], tokenized: TokenizedTexts) -> list[Any]:
         texts = tokenized.texts
-        makers = {
+        makers: dict[Tensor, Callable[[], npt.NDArray[Any]]] = {
             INPUT_IDS: lambda: texts.input_ids,
             LENGTHS: lambda: texts.lengths,
             TOKEN_LENGTHS: lambda: texts.lengths,
@@ -131,5 +133,5 @@ def _decode(text: bytes, index: int) -> str:
         ) from error
 
 
-def _encode(tokens: list[str]) -> np.ndarray[Any, np.dtype[np.object_]]:
+def _encode(tokens: list[str]) -> npt.NDArray[np.object_]:
     return np.array([token.encode("utf-8") for token in tokens], np.object_)

@@ -1,11 +1,11 @@
-"""The trunk on a CPU: the exported graph in ONNX Runtime, fed within a token budget."""
+"""The exported graph in this process, by ONNX Runtime, fed within a token budget."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ import onnxruntime
 from bgem3_backend.contract import DENSE, HIDDEN_STATES, INPUT_IDS, LENGTHS
 from bgem3_backend.microbatches import plan_microbatches
 from bgem3_backend.packed_texts import Int32Array, PackedTexts
+
+_PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_ARENAS: Final = {"cpu": "cpu:0", "cuda": "gpu:0"}
 
 
 @dataclass(frozen=True)
@@ -34,25 +37,33 @@ class TrunkOutput:
         return bool(np.isfinite(self.dense).all())
 
 
-@dataclass
-class TrunkWork:
-    """What was computed: the tokens of the texts, and with attention's padding."""
+class OnnxTrunk:
+    """Runs ``model.onnx`` with bounded memory, whatever the lengths."""
 
-    tokens: int = 0
-    padded_tokens: int = 0
-
-
-class CpuTrunk:
-    """Runs ``model.onnx`` on a CPU with bounded memory, whatever the lengths."""
-
-    def __init__(self, graph: Path, threads: int, microbatch_tokens: int) -> None:
+    def __init__(
+        self,
+        graph: Path,
+        threads: int,
+        microbatch_tokens: int,
+        device: Literal["cpu", "cuda"] = "cpu",
+    ) -> None:
         """Load the graph.
 
         Args:
             graph: The exported ``model.onnx``, its data file beside it.
             threads: For the linear layers and attention.
             microbatch_tokens: See :func:`plan_microbatches`.
+            device: Where to run it; "cuda" needs the onnxruntime-gpu package.
+
+        Raises:
+            ValueError: This ONNX Runtime cannot use that device.
         """
+        provider = _PROVIDERS[device]
+        if provider not in onnxruntime.get_available_providers():
+            raise ValueError(
+                f"ONNX Runtime has no {provider} here; it has "
+                f"{', '.join(onnxruntime.get_available_providers())}"
+            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -61,25 +72,30 @@ class CpuTrunk:
         # The lengths differ from batch to batch, so a remembered layout never fits.
         options.enable_mem_pattern = False
         self._session = onnxruntime.InferenceSession(
-            str(graph), options, providers=["CPUExecutionProvider"]
+            str(graph), options, providers=[provider]
         )
         # Hand back what a long text took, instead of keeping the peak for ever.
         self._run_options = onnxruntime.RunOptions()
-        self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._run_options.add_run_config_entry(
+            "memory.enable_memory_arena_shrinkage", _ARENAS[device]
+        )
         self._microbatch_tokens = microbatch_tokens
 
     def run(
-        self, requests: Sequence[PackedTexts], work: TrunkWork
+        self, requests: Sequence[PackedTexts], on_microbatch: Callable[[int, int], None]
     ) -> Iterator[tuple[int, TrunkOutput]]:
         """Compute a batch of requests, whose texts are grouped by length across all of them.
 
         Args:
-            requests: Checked requests.
-            work: Is added to as the work proceeds.
+            requests: Checked requests, possibly none.
+            on_microbatch: Called with the tokens computed, and with them counted with the padding
+                inside attention.
 
         Yields:
             (position in ``requests``, its output), each as soon as its last text is done.
         """
+        if not requests:
+            return
         lengths = np.concatenate([request.lengths for request in requests])
         owners = np.repeat(np.arange(len(requests)), [r.lengths.size for r in requests])
         numbers = np.concatenate([np.arange(r.lengths.size) for r in requests])
@@ -102,8 +118,7 @@ class CpuTrunk:
                 ]
             )
             dense, hidden_states = self._run_graph(input_ids, group_lengths)
-            work.tokens += input_ids.size
-            work.padded_tokens += group.size * int(group_lengths.max())
+            on_microbatch(input_ids.size, group.size * int(group_lengths.max()))
 
             begin = 0
             for position, (text, row) in enumerate(zip(group, rows, strict=True)):

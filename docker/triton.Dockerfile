@@ -1,0 +1,55 @@
+# NVIDIA's Triton with what the Python models of the repository need. No model is inside: mount one
+# at /models.
+#
+#   docker build --file docker/triton.Dockerfile --tag bgem3-triton:0.1.0 .
+#
+# Releases before 26.03 hang an ensemble when the queue of a later step is full.
+ARG TRITON_TAG=26.04-py3
+# sha256:…, to pin the image to the bit
+ARG TRITON_DIGEST=
+
+FROM nvcr.io/nvidia/tritonserver:${TRITON_TAG}${TRITON_DIGEST:+@${TRITON_DIGEST}} AS triton
+
+
+FROM triton AS wheel
+ARG PIP_INDEX_URL
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
+COPY client client
+COPY export export
+COPY python_backend python_backend
+COPY server server
+COPY retrieval retrieval
+COPY model_repository model_repository
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 -m pip wheel --no-deps --wheel-dir /wheels .
+
+
+FROM triton
+# `backend`, or `backend,cpu` to run the trunk on the CPU.
+ARG EXTRAS=backend
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+# Into a folder of its own, so that nothing of the image is replaced: its packages were tested with
+# this Triton. NumPy below 2 is what the project is locked to, because the Triton that it runs
+# without a container (24.10) needs that; this one would take 2 as well.
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    --mount=type=bind,source=constraints.txt,target=/constraints.txt \
+    --mount=type=cache,target=/root/.cache/pip \
+    set -- /wheels/*.whl \
+    && python3 -m pip install --target /opt/bgem3 --constraint /constraints.txt "$1[${EXTRAS}]" \
+    && install --directory --owner 1000 --group 1000 /models
+ENV PYTHONPATH=/opt/bgem3 \
+    PYTHONNOUSERSITE=1 \
+    PYTHONUNBUFFERED=1
+
+# The image's own `triton-server`; by number, so that an orchestrator can see that it is not root.
+USER 1000:1000
+EXPOSE 8000 8001 8002
+# Loading the weights takes minutes on a slow disk.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5m --retries=3 \
+    CMD ["curl", "--fail", "--silent", "--show-error", "http://127.0.0.1:8000/v2/health/ready"]
+
+# NVIDIA's own entry point first: it sets up CUDA's forward compatibility and checks the driver.
+ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh", "tritonserver", "--model-control-mode=explicit", "--load-model=*"]
+CMD ["--model-repository=/models"]

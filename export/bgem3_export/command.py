@@ -1,0 +1,140 @@
+"""``bgem3 export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from bgem3_export.export import ExportSummary, export_checkpoint
+from bgem3_export.parity import Device
+from bgem3_export.source import DEMO, find_source
+from bgem3_export.trunk_graph import Precision
+
+
+@click.command()
+@click.argument("model", default=DEMO)
+@click.option(
+    "--output",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The repository's folder: a new one, or one that gets another version.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16"]),
+    default=None,
+    help="Of the trunk.  [default: fp16 with --device cuda, otherwise fp32]",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where the export is compared with the checkpoint. A repository serves on either.",
+)
+@click.option(
+    "--reuse",
+    is_flag=True,
+    help="Do nothing when the newest version was made from the same files by the same exporter.",
+)
+def export(
+    model: str, output: Path, precision: Precision | None, device: Device, *, reuse: bool
+) -> None:
+    """Export MODEL as a Triton model repository, or as the next version of one.
+
+    MODEL is a folder that holds a checkpoint in BGE-M3's layout, a hub name such as BAAI/bge-m3
+    (HF_ENDPOINT and HF_HUB_OFFLINE count), or 'demo', the small model that is built from the
+    package registry alone: 384 dimensions, not BGE-M3.
+
+    The export is compared with the checkpoint on texts in many languages, and published only when
+    it gives the same: a folder is complete, or not there.
+    """
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    ) as bars:
+        progress = _BarProgress(bars)
+        source = find_source(model, lambda step: progress.step(step, 1))
+        summary = export_checkpoint(
+            source,
+            output,
+            precision or ("fp16" if device == "cuda" else "fp32"),
+            device,
+            progress,
+            reuse=reuse,
+        )
+        progress.finish()
+    _show(summary, Console())
+
+
+class _BarProgress:
+    """One bar for each step."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def step(self, name: str, total: int) -> None:
+        self.finish()
+        self._task = self._bars.add_task(name, total=total)
+
+    def part(self, done: int, total: int) -> None:
+        if self._task is not None:
+            self._bars.update(self._task, completed=done, total=total)
+
+    def finish(self) -> None:
+        if self._task is not None:
+            task = self._bars.tasks[self._task]
+            self._bars.update(self._task, completed=task.total)
+
+
+def _show(summary: ExportSummary, console: Console) -> None:
+    version = summary.manifest.versions[summary.version]
+    shape = summary.manifest.model
+    if version.demo:
+        console.print(f"[bold]demo model: {shape.hidden_size} dimensions, not BGE-M3[/bold]")
+    state = "is up to date" if summary.reused else "is ready"
+    console.print(
+        f"{summary.repository} {state}: version {summary.version} of {version.source} "
+        f"({version.revision[:12]}), {shape.precision}, dense {shape.hidden_size}, "
+        f"ColBERT {shape.colbert_size}"
+    )
+    table = Table(
+        title=f"against PyTorch, {summary.parity.texts} texts, {summary.parity.tokens} tokens",
+        title_justify="left",
+    )
+    for name, justify in (
+        ("output", "left"),
+        ("smallest cosine", "right"),
+        ("at least", "right"),
+        ("largest difference", "right"),
+        ("at most", "right"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for output, parity in summary.parity.outputs.items():
+        allowed = parity.tolerance.largest_difference
+        table.add_row(
+            output,
+            f"{parity.smallest_cosine:.7f}",
+            f"{parity.tolerance.smallest_cosine}",
+            f"{parity.largest_difference:.1e}",
+            "-" if allowed is None else f"{allowed:.0e}",
+        )
+    console.print(table)
+    console.print(f"Serve it: bgem3 serve {summary.repository}")

@@ -1,0 +1,89 @@
+"""``manifest.json``: what a repository holds, where it came from, and how well it was checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bgem3_export.errors import RepositoryError
+from bgem3_export.parity import ParityReport
+
+MANIFEST_FILE: Final = "manifest.json"
+FORMAT_VERSION: Final = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelShape(_Part):
+    """What the templates are rendered with: it holds for every version of a repository."""
+
+    hidden_size: int
+    colbert_size: int
+    vocabulary_size: int
+    max_length_tokens: int
+    ignored_token_ids: tuple[int, ...]
+    precision: Literal["fp32", "fp16"]
+
+
+class Version(_Part):
+    """One export."""
+
+    source: str
+    revision: str
+    demo: bool
+    created: str = Field(description="UTC, ISO 8601")
+    checked_on: Literal["cpu", "cuda"]
+    exporter: str = Field(description="SHA-256 over the exporter's own files and templates")
+    tools: dict[str, str] = Field(description="Versions of what made it")
+    files: dict[str, str] = Field(description="SHA-256 of each file, by path in the repository")
+    parity: ParityReport
+
+
+class Manifest(_Part):
+    """A repository's manifest; versions are Triton's, as strings."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    model: ModelShape
+    versions: dict[str, Version]
+
+    @property
+    def newest(self) -> str:
+        """The version that Triton serves by default."""
+        return max(self.versions, key=int)
+
+    def write(self, repository: Path) -> None:
+        """Write the manifest into a repository."""
+        text = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        (repository / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, repository: Path) -> Manifest:
+        """Read the manifest of a repository.
+
+        Raises:
+            RepositoryError: There is none, it is damaged, or another release wrote it.
+        """
+        path = repository / MANIFEST_FILE
+        try:
+            content: Any = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise RepositoryError(
+                f"{repository} has no {MANIFEST_FILE}: it is not a repository that 'bgem3 export' "
+                "made; choose another folder"
+            ) from error
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise RepositoryError(f"{path} is damaged: {error}; export again") from error
+        if isinstance(content, dict) and content.get("format_version") != FORMAT_VERSION:
+            raise RepositoryError(
+                f"{path} has format {content.get('format_version')!r}, and this release writes "
+                f"format {FORMAT_VERSION}: export into a new folder"
+            )
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise RepositoryError(f"{path} is damaged: {error}; export again") from error
