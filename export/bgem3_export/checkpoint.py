@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 from safetensors import safe_open
 
 from bgem3_export.errors import CheckpointError
@@ -29,18 +30,20 @@ _SUPPORTED_MODEL_TYPE: Final = "xlm-roberta"
 _TASK_MODEL_PREFIX: Final = "roberta."
 
 
-@dataclass(frozen=True)
-class TrunkConfig:
-    """The shape of an XLM-RoBERTa trunk."""
+class TrunkConfig(BaseModel):
+    """The shape of an XLM-RoBERTa trunk, read from the names that transformers gives it."""
 
-    hidden_size: int
-    layers: int
-    heads: int
-    intermediate_size: int
-    vocabulary_size: int
-    positions: int
-    pad_token_id: int
-    layer_norm_epsilon: float
+    model_config = ConfigDict(frozen=True)
+
+    hidden_size: PositiveInt
+    layers: PositiveInt = Field(validation_alias="num_hidden_layers")
+    heads: PositiveInt = Field(validation_alias="num_attention_heads")
+    intermediate_size: PositiveInt
+    vocabulary_size: PositiveInt = Field(validation_alias="vocab_size")
+    positions: PositiveInt = Field(validation_alias="max_position_embeddings")
+    token_types: PositiveInt = Field(validation_alias="type_vocab_size")
+    pad_token_id: NonNegativeInt
+    layer_norm_epsilon: float = Field(validation_alias="layer_norm_eps")
 
     @property
     def max_length_tokens(self) -> int:
@@ -83,21 +86,12 @@ class Checkpoint:
                 "exported graph has no other"
             )
         try:
-            config = TrunkConfig(
-                hidden_size=raw["hidden_size"],
-                layers=raw["num_hidden_layers"],
-                heads=raw["num_attention_heads"],
-                intermediate_size=raw["intermediate_size"],
-                vocabulary_size=raw["vocab_size"],
-                positions=raw["max_position_embeddings"],
-                pad_token_id=raw["pad_token_id"],
-                layer_norm_epsilon=raw["layer_norm_eps"],
-            )
-        except KeyError as error:
+            return TrunkConfig.model_validate(raw)
+        except ValidationError as error:
+            wrong = "; ".join(f"{item['loc'][0]!r}: {item['msg']}" for item in error.errors())
             raise CheckpointError(
-                f"{self.directory / CONFIG_FILE} lacks {error.args[0]!r}"
+                f"{self.directory / CONFIG_FILE} is no trunk's: {wrong}"
             ) from error
-        return config
 
     @cached_property
     def sparse_head(self) -> LinearHead:
@@ -136,7 +130,12 @@ class Checkpoint:
         """
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_file(str(self.tokenizer_file))
+        try:
+            tokenizer = Tokenizer.from_file(str(self.tokenizer_file))
+        except Exception as error:
+            raise CheckpointError(f"{self.tokenizer_file} cannot be read: {error}") from error
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
         found = [tokenizer.token_to_id(token) for token in ("<s>", "</s>", "<pad>", "<unk>")]
         ids = [token_id for token_id in found if token_id is not None]
         if len(ids) < len(found):
@@ -144,17 +143,33 @@ class Checkpoint:
                 f"{self.tokenizer_file} lacks one of the tokens <s>, </s>, <pad>, <unk>: not an "
                 "XLM-RoBERTa tokenizer"
             )
+        if tokenizer.encode("").tokens != ["<s>", "</s>"]:
+            raise CheckpointError(
+                f"{self.tokenizer_file} does not put <s> and </s> around a text: not an "
+                "XLM-RoBERTa tokenizer"
+            )
+        if tokenizer.get_vocab_size() > self.config.vocabulary_size:
+            raise CheckpointError(
+                f"{self.tokenizer_file} has {tokenizer.get_vocab_size()} tokens, and the trunk "
+                f"knows {self.config.vocabulary_size}: the tokenizer belongs to another model"
+            )
         return tuple(sorted(ids))
 
-    def tensor(self, name: str) -> npt.NDArray[np.float32]:
+    def tensor(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Read one weight of the trunk as FP32; the name is transformers' ``XLMRobertaModel``'s.
 
         Raises:
-            CheckpointError: No such weight, or no weights at all.
+            CheckpointError: No such weight, one of another shape, or no weights at all.
         """
         for candidate in (name, _TASK_MODEL_PREFIX + name):
             if candidate in self._tensor_names:
-                return self._read_tensor(candidate)
+                value = self._read_tensor(candidate)
+                if value.shape != shape:
+                    raise CheckpointError(
+                        f"the weight {candidate!r} in {self.directory} is {list(value.shape)}, and "
+                        f"{CONFIG_FILE} says {list(shape)}: the two belong to different models"
+                    )
+                return value
         raise CheckpointError(
             f"the checkpoint in {self.directory} has no weight {name!r}: it is not a whole "
             "XLM-RoBERTa trunk"
@@ -178,8 +193,9 @@ class Checkpoint:
                 f"{self.directory} holds neither {SAFETENSORS_FILE} nor {PYTORCH_FILE}: "
                 "point at the folder that holds the checkpoint's files"
             )
-        # Mapped, so that 2.3 GB of weights are read a tensor at a time.
-        return _load_pytorch(path, mmap=True)
+        # Mapped, so that 2.3 GB of weights are read a tensor at a time; the format of before
+        # PyTorch 1.6 cannot be.
+        return _load_pytorch(path, mmap=zipfile.is_zipfile(path))
 
     @cached_property
     def _tensor_names(self) -> frozenset[str]:
@@ -204,8 +220,8 @@ class Checkpoint:
             )
         weight = state["weight"].float().numpy()
         bias = state["bias"].float().numpy()
-        expected = (rows or weight.shape[0], self.config.hidden_size)
-        if weight.ndim != 2 or weight.shape != expected or bias.shape != (expected[0],):
+        fits = weight.ndim == 2 and weight.shape == (rows or len(weight), self.config.hidden_size)
+        if not fits or weight.size == 0 or bias.shape != weight.shape[:1]:
             wanted = f"[{rows or 'D'}, {self.config.hidden_size}] and [{rows or 'D'}]"
             raise CheckpointError(
                 f"{path} holds weight {list(weight.shape)} and bias {list(bias.shape)}; this "
@@ -238,8 +254,14 @@ def _load_pytorch(path: Path, *, mmap: bool) -> Mapping[str, torch.Tensor]:
     """Load a state dict without running code from the file."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a PyTorch state dict: {error}") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    except Exception as error:
+        # A damaged pickle can raise anything, and PyTorch's own message advises to run its code.
+        raise CheckpointError(
+            f"{path} is damaged, or holds something other than tensors (code in it was not run): "
+            "fetch it again from where the model came from"
+        ) from error
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise CheckpointError(f"{path} is not a state dict of tensors")
     return state

@@ -110,10 +110,13 @@ def _show(summary: ExportSummary, console: Console) -> None:
     if version.demo:
         console.print(f"[bold]demo model: {shape.hidden_size} dimensions, not BGE-M3[/bold]")
     state = "is up to date" if summary.reused else "is ready"
+    # Paths are printed as they are: not wrapped, and their brackets not taken for markup.
     console.print(
         f"{summary.repository} {state}: version {summary.version} of {version.source} "
         f"({version.revision[:12]}), {shape.precision}, dense {shape.hidden_size}, "
-        f"ColBERT {shape.colbert_size}"
+        f"ColBERT {shape.colbert_size}",
+        markup=False,
+        soft_wrap=True,
     )
     table = Table(
         title=f"against PyTorch, {summary.parity.texts} texts, {summary.parity.tokens} tokens",
@@ -137,4 +140,4 @@ def _show(summary: ExportSummary, console: Console) -> None:
             "-" if allowed is None else f"{allowed:.0e}",
         )
     console.print(table)
-    console.print(f"Serve it: bgem3 serve {summary.repository}")
+    console.print(f"Serve it: bgem3 serve {summary.repository}", markup=False, soft_wrap=True)

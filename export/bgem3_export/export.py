@@ -12,7 +12,7 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Protocol
 
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from bgem3_backend.contract import (
     COLBERT_HEAD,
@@ -215,7 +215,8 @@ def _check_device(device: Device) -> None:
 
 
 def _write_head(head: LinearHead, path: Path) -> Path:
-    save_file({"weight": head.weight, "bias": head.bias}, path)
+    # Not with save_file, which makes the file private, and a full disk an error of its own kind.
+    path.write_bytes(save({"weight": head.weight, "bias": head.bias}))
     return path
 
 

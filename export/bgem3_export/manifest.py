@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from bgem3_export.errors import RepositoryError
 from bgem3_export.parity import ParityReport
@@ -49,7 +49,9 @@ class Manifest(_Part):
 
     format_version: Literal[1] = FORMAT_VERSION
     model: ModelShape
-    versions: dict[str, Version]
+    versions: dict[Annotated[str, StringConstraints(pattern="^[1-9][0-9]*$")], Version] = Field(
+        min_length=1
+    )
 
     @property
     def newest(self) -> str:

@@ -17,6 +17,9 @@ from bgem3_export.errors import DiskSpaceError, RepositoryError
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 
+DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""The error numbers of a disk, or a user's share of it, that is full."""
+
 
 @contextmanager
 def published(directory: Path) -> Iterator[Path]:
@@ -29,6 +32,13 @@ def published(directory: Path) -> Iterator[Path]:
         DiskSpaceError: The disk filled up.
         RepositoryError: The place cannot be written to.
     """
+    # A link, "." and ".." stay what they are: the folder that they lead to is replaced.
+    directory = directory.resolve()
+    if directory.is_mount():
+        raise RepositoryError(
+            f"{directory} is a mount point, which cannot be replaced in one step; choose a folder "
+            "inside it"
+        )
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         build = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
@@ -47,7 +57,7 @@ def published(directory: Path) -> Iterator[Path]:
         else:
             build.rename(directory)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in DISK_FULL:
             raise DiskSpaceError(
                 f"the disk of {directory.parent} is full; make room, or choose a folder on "
                 "another disk. Nothing was published"

@@ -17,7 +17,8 @@ from bgem3_export.checkpoint import (
     SPARSE_HEAD_FILE,
     TOKENIZER_FILE,
 )
-from bgem3_export.errors import HubError, SourceError
+from bgem3_export.errors import DiskSpaceError, HubError, SourceError
+from bgem3_export.publishing import DISK_FULL
 
 DEMO: Final = "demo"
 """The name that stands for the demo model."""
@@ -31,7 +32,7 @@ _FILES: Final = (
     SAFETENSORS_FILE,
     PYTORCH_FILE,
 )
-_HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def find_source(model: str, progress: Callable[[str], None] = lambda message: No
     Raises:
         SourceError: No such folder, and not a hub name either.
         HubError: The hub cannot be reached or refuses.
+        DiskSpaceError: There is no room for the hub's files.
         ExportError: The demo model cannot be built.
     """
     if model == DEMO:
@@ -84,13 +86,24 @@ def find_source(model: str, progress: Callable[[str], None] = lambda message: No
 
 def _from_hub(name: str, progress: Callable[[str], None]) -> Source:
     # Imported here: it reads HF_ENDPOINT and HF_HUB_OFFLINE from the environment on import.
+    import httpx
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HFValidationError
 
     progress(f"fetching {name}")
     try:
         directory = Path(snapshot_download(name, allow_patterns=list(_FILES)))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+    except HFValidationError as error:
+        raise SourceError(
+            f"there is no folder {name}, and it is no hub name either: {_first_line(error)}"
+        ) from error
+    # What the library says of the hub is an OSError; what breaks on the way to it, an HTTPError.
+    except (OSError, httpx.HTTPError) as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise DiskSpaceError(
+                f"the disk filled up while {name} was fetched; make room, or set HF_HOME to a "
+                "folder on another disk"
+            ) from error
         folder = name.split("/")[1]
         raise HubError(
             f"{name} cannot be fetched from the hub: {_first_line(error)}\n"

@@ -51,4 +51,8 @@ def render_templates(shape: ModelShape, repository: Path, version: str) -> None:
             # Triton wants the folder of a version, also where there is nothing to put in it.
             version_directory.mkdir(parents=True)
         else:
-            shutil.copytree(source / _TEMPLATE_VERSION, version_directory)
+            shutil.copytree(
+                source / _TEMPLATE_VERSION,
+                version_directory,
+                ignore=shutil.ignore_patterns("__pycache__"),
+            )

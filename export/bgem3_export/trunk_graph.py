@@ -233,12 +233,16 @@ class _TrunkWriter:
         n("Mul", "real_in_text", "real", name="counted")
         n("Add", "counted", "pad_position", name="position_ids")
 
-        self._weight("word_embeddings", self._tensor("embeddings.word_embeddings.weight"))
+        config, size = self._config, self._config.hidden_size
+        self._weight(
+            "word_embeddings",
+            self._tensor("embeddings.word_embeddings.weight", config.vocabulary_size, size),
+        )
         # The type embedding is one row that every token gets: it joins the positions here.
         self._weight(
             "position_embeddings",
-            self._tensor("embeddings.position_embeddings.weight")
-            + self._tensor("embeddings.token_type_embeddings.weight")[:1],
+            self._tensor("embeddings.position_embeddings.weight", config.positions, size)
+            + self._tensor("embeddings.token_type_embeddings.weight", config.token_types, size)[:1],
         )
         n("Gather", "word_embeddings", INPUT_IDS.name, axis=0, name="words")
         n("Gather", "position_embeddings", "position_ids", axis=0, name="positions")
@@ -248,10 +252,11 @@ class _TrunkWriter:
     def _layer(self, layer: int, hidden: str) -> str:
         """One encoder layer: [T, H] to [T, H]."""
         n = self._nodes
+        size, inner_size = self._config.hidden_size, self._config.intermediate_size
         source = f"encoder.layer.{layer}"
         prefix = f"layer_{layer}_"
         query_key_value = [f"{source}.attention.self.{part}" for part in ("query", "key", "value")]
-        packed = self._linear(hidden, query_key_value, f"{prefix}query_key_value")
+        packed = self._linear(hidden, query_key_value, f"{prefix}query_key_value", size, size)
         parts = n.add(
             "Split", [packed, self._split_sizes()], axis=1, outputs=3, name=f"{prefix}part"
         )
@@ -263,15 +268,21 @@ class _TrunkWriter:
             name=f"{prefix}context",
         )
         attended = self._linear(
-            context, [f"{source}.attention.output.dense"], f"{prefix}attention_output"
+            context,
+            [f"{source}.attention.output.dense"],
+            f"{prefix}attention_output",
+            size,
+            size,
         )
         summed = n("Add", attended, hidden, name=f"{prefix}attention_sum")
         attended = self._layer_norm(
             summed, f"{source}.attention.output.LayerNorm", f"{prefix}attention_normalized"
         )
-        inner = self._linear(attended, [f"{source}.intermediate.dense"], f"{prefix}intermediate")
+        inner = self._linear(
+            attended, [f"{source}.intermediate.dense"], f"{prefix}intermediate", size, inner_size
+        )
         inner = n("Gelu", inner, domain=MICROSOFT_DOMAIN, name=f"{prefix}activated")
-        inner = self._linear(inner, [f"{source}.output.dense"], f"{prefix}output")
+        inner = self._linear(inner, [f"{source}.output.dense"], f"{prefix}output", inner_size, size)
         summed = n("Add", inner, attended, name=f"{prefix}sum")
         return self._layer_norm(summed, f"{source}.output.LayerNorm", f"{prefix}normalized")
 
@@ -313,17 +324,21 @@ class _TrunkWriter:
         n("Max", "norm", "epsilon", name="safe_norm")
         n("Div", "cls_fp32", "safe_norm", name=DENSE.name)
 
-    def _linear(self, value: str, sources: Sequence[str], name: str) -> str:
+    def _linear(
+        self, value: str, sources: Sequence[str], name: str, inputs: int, outputs: int
+    ) -> str:
         """``value @ W.T + b``; several sources are one matrix, side by side."""
-        self._weight(
-            f"{name}_weight", np.concatenate([self._tensor(f"{s}.weight") for s in sources]).T
-        )
-        self._weight(f"{name}_bias", np.concatenate([self._tensor(f"{s}.bias") for s in sources]))
+        weights = [self._tensor(f"{source}.weight", outputs, inputs) for source in sources]
+        biases = [self._tensor(f"{source}.bias", outputs) for source in sources]
+        self._weight(f"{name}_weight", np.concatenate(weights).T)
+        self._weight(f"{name}_bias", np.concatenate(biases))
         return self._nodes("Gemm", value, f"{name}_weight", f"{name}_bias", name=name)
 
     def _layer_norm(self, value: str, source: str, name: str) -> str:
-        self._weight(f"{name}_weight", self._tensor(f"{source}.weight"))
-        self._weight(f"{name}_bias", self._tensor(f"{source}.bias"))
+        for part in ("weight", "bias"):
+            self._weight(
+                f"{name}_{part}", self._tensor(f"{source}.{part}", self._config.hidden_size)
+            )
         return self._nodes(
             "LayerNormalization",
             value,
@@ -339,8 +354,8 @@ class _TrunkWriter:
             self._constant("thirds", np.array([self._config.hidden_size] * 3, np.int64))
         return "thirds"
 
-    def _tensor(self, name: str) -> npt.NDArray[np.float32]:
-        return self._checkpoint.tensor(name)
+    def _tensor(self, name: str, *shape: int) -> npt.NDArray[np.float32]:
+        return self._checkpoint.tensor(name, shape)
 
     def _constant(self, name: str, value: npt.NDArray[np.generic]) -> None:
         """A small initializer, kept in the graph itself."""

@@ -71,9 +71,7 @@ class OnnxTrunk:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # The lengths differ from batch to batch, so a remembered layout never fits.
         options.enable_mem_pattern = False
-        self._session = onnxruntime.InferenceSession(
-            str(graph), options, providers=[provider]
-        )
+        self._session = onnxruntime.InferenceSession(str(graph), options, providers=[provider])
         # Hand back what a long text took, instead of keeping the peak for ever.
         self._run_options = onnxruntime.RunOptions()
         self._run_options.add_run_config_entry(

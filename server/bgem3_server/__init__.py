@@ -1,0 +1,1 @@
+"""Starts and watches Triton on a repository of BGE-M3."""

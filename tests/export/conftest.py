@@ -1,15 +1,71 @@
-"""The demo model for the tests of the export."""
+"""A tiny checkpoint, and the export of it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import settings
+from tiny_checkpoint import write_tiny_checkpoint
 
-from bgem3_export.demo_model import demo_model
+from bgem3_export.checkpoint import Checkpoint
+from bgem3_export.source import Source, find_source
+
+# A busy machine is no reason to fail.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
-@pytest.fixture(scope="session")
-def demo_model_directory() -> Path:
-    """The cached demo model, built first where it is not there yet."""
-    return demo_model()
+@dataclass
+class RecordedProgress:
+    """Remembers what an export told of its progress."""
+
+    steps: list[str] = field(default_factory=list)
+    parts: list[tuple[int, int]] = field(default_factory=list)
+
+    def step(self, name: str, total: int) -> None:
+        """Remember a step."""
+        self.steps.append(name)
+
+    def part(self, done: int, total: int) -> None:
+        """Remember a part."""
+        self.parts.append((done, total))
+
+
+@pytest.fixture
+def progress() -> RecordedProgress:
+    """A listener that remembers."""
+    return RecordedProgress()
+
+
+@pytest.fixture
+def tiny_directory(tmp_path) -> Path:
+    """A tiny checkpoint of the test's own, to spoil as it likes."""
+    directory = tmp_path / "tiny-model"
+    directory.mkdir()
+    write_tiny_checkpoint(directory)
+    return directory
+
+
+@pytest.fixture
+def tiny_source(tiny_directory) -> Source:
+    """The tiny checkpoint as an export's source."""
+    return find_source(str(tiny_directory))
+
+
+@pytest.fixture
+def tiny_checkpoint(tiny_directory) -> Checkpoint:
+    """The tiny checkpoint, opened."""
+    return Checkpoint(tiny_directory)
+
+
+@pytest.fixture
+def _one_thread() -> Iterator[None]:
+    """A tiny model is no work for many: on a busy machine they only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

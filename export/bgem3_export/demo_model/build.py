@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from bgem3_backend.contract import MAX_POSITIONS_TOKENS
 from safetensors.numpy import save
 from tokenizers import Tokenizer
 
+from bgem3_backend.contract import MAX_POSITIONS_TOKENS
 from bgem3_export.demo_model import wheels
 from bgem3_export.demo_model.calibration import encode_texts, mean_token_state
 from bgem3_export.demo_model.heads import colbert_head, sparse_head

@@ -81,7 +81,7 @@ def build_demo_model(
         directory.parent.mkdir(parents=True, exist_ok=True)
         with _lock(directory.with_name(f".{directory.name}.lock"), progress):
             # Another process may have built it while this one waited.
-            if True:
+            if not _is_current(directory):
                 _check_replaceable(directory)
                 _build(directory, wheel_folder or cache_folder() / "wheels", progress)
     return directory

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from bgem3_backend.contract import MAX_POSITIONS_TOKENS
 
+from bgem3_backend.contract import MAX_POSITIONS_TOKENS
 from bgem3_export.demo_model.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from bgem3_export.demo_model.weights import FloatArray, Weights
 

@@ -9,10 +9,9 @@ from bgem3_backend.errors import NotFiniteError
 from bgem3_backend.models.metrics import Counter, Gauge, not_finite_counter
 from bgem3_backend.models.model_config import ModelConfig
 from bgem3_backend.models.requests import (
-    answering,
+    Batch,
     input_array,
     output_array,
-    read_each,
 )
 from bgem3_backend.onnx_trunk import OnnxTrunk, TrunkOutput
 from bgem3_backend.packed_texts import PackedTexts, check_packed_texts
@@ -20,7 +19,7 @@ from bgem3_backend.settings import BackendSettings
 
 
 class TritonPythonModel:
-    """Computes the requests of a batch together and answers each when its last text is done."""
+    """Computes the requests of a batch together."""
 
     def initialize(self, arguments: dict[str, str]) -> None:
         """Load the graph."""
@@ -46,19 +45,21 @@ class TritonPythonModel:
         )
         self._not_finite = not_finite_counter(TRUNK.name)
 
-    def execute(self, requests: list[Any]) -> None:
+    def execute(self, requests: list[Any]) -> list[Any]:
         """Answer a batch of requests, each on its own."""
-        waiting = dict(enumerate(read_each(requests, self._read)))
-        texts = [texts for _, texts in waiting.values()]
+        batch = Batch(requests, self._not_finite)
+        readable = batch.read(self._read)
+        waiting = [position for position, _ in readable]
         try:
-            for position, output in self._trunk.run(texts, self._count):
-                request, _ = waiting.pop(position)
-                with answering(request, self._not_finite) as answer:
-                    answer.send(self._outputs(output))
-        except Exception as error:
-            for request, _ in waiting.values():
-                with answering(request):
-                    raise error
+            for number, output in self._trunk.run([texts for _, texts in readable], self._count):
+                position, _ = readable[number]
+                with batch.answering(position):
+                    batch.answer(position, self._outputs(output))
+                waiting.remove(position)
+        except Exception as error:  # noqa: BLE001 - the graph itself failed, out of memory maybe
+            for position in waiting:
+                batch.fail(position, error)
+        return batch.responses
 
     def _count(self, tokens: int, padded_tokens: int) -> None:
         self._tokens.add(tokens)

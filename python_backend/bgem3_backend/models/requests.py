@@ -78,69 +78,73 @@ def request_parameters(request: Any) -> dict[str, object]:
     return parameters
 
 
-class Answer:
-    """The one response to a request, sent at once; others of the batch may still be at work."""
+class Batch:
+    """The requests that Triton hands over together, and one response for each of them.
 
-    def __init__(self, request: Any) -> None:
-        self.request = request
-        self._sent = False
+    A failure stays with its own request. The responses go back all at once, when ``execute``
+    returns: Triton 24.10 offers to send each as soon as it is ready, and dies of it in an ensemble
+    (a segmentation fault in ``TRITONBACKEND_ResponseSend`` when requests are in flight together).
+    """
+
+    def __init__(self, requests: Sequence[Any], not_finite: Counter | None = None) -> None:
+        """Take a batch.
+
+        Args:
+            requests: As Triton hands them over.
+            not_finite: Counts the answers that would have held NaN or infinity.
+        """
+        self._requests = requests
+        self._not_finite = not_finite
+        self._responses: list[Any] = [None] * len(requests)
 
     @property
-    def output_names(self) -> list[str]:
-        """The outputs that the step of the ensemble, or a direct caller, wants."""
-        names: list[str] = self.request.requested_output_names()
-        return names
+    def responses(self) -> list[Any]:
+        """The responses, in the requests' order, when each has been answered."""
+        return self._responses
 
-    def send(self, outputs: Iterable[Any]) -> None:
-        """Answer with outputs."""
-        self._send(pb_utils.InferenceResponse(list(outputs)))
+    def read(self, read: Callable[[Any], Result]) -> list[tuple[int, Result]]:
+        """Read every request; those that cannot be read are answered.
 
-    def fail(self, error: Exception) -> None:
-        """Answer with an error: the sender's fault by type, everything else the server's."""
+        Returns:
+            (position in the batch, what was read) of the others.
+        """
+        readable = []
+        for position in range(len(self._requests)):
+            with self.answering(position) as request:
+                readable.append((position, read(request)))
+        return readable
+
+    def answer(self, position: int, outputs: Iterable[Any]) -> None:
+        """Answer one request with outputs."""
+        self._responses[position] = pb_utils.InferenceResponse(list(outputs))
+
+    def fail(self, position: int, error: Exception) -> None:
+        """Answer one request with an error: the sender's fault by type, all else the server's.
+
+        What was not foreseen goes to Triton's log as well.
+        """
+        code = pb_utils.TritonError.INTERNAL
         if isinstance(error, InvalidRequestError):
             code = pb_utils.TritonError.INVALID_ARG
-        else:
-            code = pb_utils.TritonError.INTERNAL
-        self._send(pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), code)))
-
-    def _send(self, response: Any) -> None:
-        # Triton 24.10 dies when a request is answered twice, or when execute() raises after an
-        # answer, so a second one is dropped here; answering() has logged why there was one.
-        if self._sent:
-            return
-        self._sent = True
-        self.request.get_response_sender().send(
-            response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        elif isinstance(error, NotFiniteError) and self._not_finite is not None:
+            self._not_finite.add(1)
+        elif not isinstance(error, ModelError):
+            pb_utils.Logger.log_error("".join(traceback.format_exception(error)))
+        self._responses[position] = pb_utils.InferenceResponse(
+            error=pb_utils.TritonError(str(error), code)
         )
 
+    @contextmanager
+    def answering(self, position: int) -> Iterator[Any]:
+        """Whatever fails inside becomes the answer to this request, and to no other.
 
-@contextmanager
-def answering(request: Any, not_finite: Counter | None = None) -> Iterator[Answer]:
-    """Whatever fails inside becomes the answer to this request, and to no other.
+        Args:
+            position: Of the request in the batch.
 
-    A request that is not answered hangs its sender, and an exception that leaves execute() can end
-    the server, so nothing passes this boundary; what was not foreseen goes to Triton's log as well.
-
-    Args:
-        request: The one that is being answered.
-        not_finite: Counts the answers that would have held NaN or infinity.
-    """
-    answer = Answer(request)
-    try:
-        yield answer
-    except ModelError as error:
-        answer.fail(error)
-        if not_finite is not None and isinstance(error, NotFiniteError):
-            not_finite.add(1)
-    except Exception as error:  # noqa: BLE001 - see above
-        pb_utils.Logger.log_error("".join(traceback.format_exception(error)))
-        answer.fail(error)
-
-
-def read_each(requests: Sequence[Any], read: Callable[[Any], Result]) -> list[tuple[Any, Result]]:
-    """Read every request of a batch; answer those that are wrong, and return the others."""
-    good = []
-    for request in requests:
-        with answering(request):
-            good.append((request, read(request)))
-    return good
+        Yields:
+            The request.
+        """
+        try:
+            yield self._requests[position]
+        except Exception as error:  # noqa: BLE001 - what leaves execute() fails the neighbours
+            self.fail(position, error)

@@ -19,7 +19,7 @@ from bgem3_backend.heads import LinearHead
 from bgem3_backend.models.metrics import not_finite_counter
 from bgem3_backend.models.model_config import ModelConfig
 from bgem3_backend.models.requests import (
-    answering,
+    Batch,
     input_integers,
     input_torch,
     output_torch,
@@ -52,11 +52,12 @@ class TritonPythonModel:
         self._not_finite = not_finite_counter(SPARSE.name)
 
     @torch.inference_mode()
-    def execute(self, requests: list[Any]) -> None:
+    def execute(self, requests: list[Any]) -> list[Any]:
         """Answer a batch of requests, each on its own."""
-        for request in requests:
-            with answering(request, self._not_finite) as answer:
-                answer.send(self._outputs(request))
+        batch = Batch(requests, self._not_finite)
+        for position, outputs in batch.read(self._outputs):
+            batch.answer(position, outputs)
+        return batch.responses
 
     def _outputs(self, request: Any) -> list[Any]:
         hidden_states = input_torch(request, HIDDEN_STATES)

@@ -24,10 +24,9 @@ from bgem3_backend.errors import InvalidRequestError
 from bgem3_backend.models.metrics import Counter
 from bgem3_backend.models.model_config import ModelConfig
 from bgem3_backend.models.requests import (
-    answering,
+    Batch,
     input_array,
     output_array,
-    read_each,
     request_parameters,
 )
 from bgem3_backend.settings import BackendSettings
@@ -57,21 +56,21 @@ class TritonPythonModel:
             "bgem3_truncated_texts_total", "Texts cut to max_length", TOKENIZER.name
         )
 
-    def execute(self, requests: list[Any]) -> None:
+    def execute(self, requests: list[Any]) -> list[Any]:
         """Answer a batch of requests, each on its own."""
-        readable = read_each(requests, self._read)
-        encodings = self._tokenizer.encode(
-            [text for _, request in readable for text in request.texts]
-        )
+        batch = Batch(requests)
+        readable = batch.read(self._read)
+        encodings = self._tokenizer.encode([text for _, read in readable for text in read.texts])
         begin = 0
-        for request, read in readable:
+        for position, read in readable:
             end = begin + len(read.texts)
-            with answering(request) as answer:
+            with batch.answering(position) as request:
                 tokenized = self._tokenizer.pack(encodings[begin:end], read.truncation)
                 self._check_size(tokenized)
                 self._count(tokenized)
-                answer.send(self._outputs(answer.output_names, tokenized))
+                batch.answer(position, self._outputs(request.requested_output_names(), tokenized))
             begin = end
+        return batch.responses
 
     def _read(self, request: Any) -> _TextRequest:
         truncation = Truncation.from_parameters(

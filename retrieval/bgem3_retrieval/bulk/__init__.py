@@ -1,0 +1,1 @@
+"""Bulk encoding: lines -> records -> batches -> server -> writer, in constant memory."""

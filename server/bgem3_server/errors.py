@@ -1,0 +1,61 @@
+"""Why a server did not start, or did not stay.
+
+* BgeM3Error
+  + RepositoryError            the directory is not a model repository of this project
+  + InstallationError          there is no tritonserver that can run here
+  + StartError                 Triton ran, but did not come up
+    - PortInUseError           somebody else listens on one of its ports
+    - ModelLoadError           a model of the repository did not load; `reasons` says which and why
+    - ReadyTimeoutError        not ready within the time allowed
+  + StopError                  processes of Triton cannot be ended
+  + GaveUpError                Triton failed too often in a row
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bgem3_client.errors import BgeM3Error
+
+
+class RepositoryError(BgeM3Error):
+    """The directory is not a model repository of this project."""
+
+    exit_code = 2
+
+
+class InstallationError(BgeM3Error):
+    """There is no tritonserver that can run here."""
+
+
+class StartError(BgeM3Error):
+    """Triton was started and did not come up; the message has the reason from its log."""
+
+
+class PortInUseError(StartError):
+    """Somebody else listens on one of the ports that Triton was given."""
+
+
+class ModelLoadError(StartError):
+    """A model of the repository did not load.
+
+    Attributes:
+        reasons: For each failed model, what Triton says about it.
+    """
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        lines = [f"  {model}: {reason}" for model, reason in reasons.items()]
+        super().__init__("\n".join(["Triton could not load the repository:", *lines]))
+        self.reasons = dict(reasons)
+
+
+class ReadyTimeoutError(StartError):
+    """Triton was not ready within the time allowed."""
+
+
+class StopError(BgeM3Error):
+    """Processes of Triton cannot be ended; the message has their ids."""
+
+
+class GaveUpError(BgeM3Error):
+    """Triton failed too often in a row to be started once more."""

@@ -1,0 +1,97 @@
+"""What happens to a server while it is watched; ``str`` of each is a line for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bgem3_server.repository import Manifest
+from bgem3_server.triton.addresses import Addresses
+from bgem3_server.triton.installation import Installation
+from bgem3_server.triton.probe import Finding, ServedModel
+from bgem3_server.triton.profile import ProfileChoice
+
+
+@dataclass(frozen=True)
+class Starting:
+    """Triton is about to be started, for the first time."""
+
+    installation: Installation
+    profile: ProfileChoice
+
+    def __str__(self) -> str:
+        return (
+            f"starting Triton ({self.installation.origin}), "
+            f"profile {self.profile.profile}: {self.profile.reason}"
+        )
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Triton answers; after every start."""
+
+    addresses: Addresses
+    model: ServedModel
+    manifest: Manifest
+    profile: ProfileChoice
+
+    def __str__(self) -> str:
+        where = self.addresses
+        return f"ready: gRPC {where.grpc}  HTTP {where.http}  metrics {where.metrics}"
+
+
+@dataclass(frozen=True)
+class Ailing:
+    """A probe failed; Triton is restarted after ``allowed`` in a row."""
+
+    finding: Finding
+    failures: int
+    allowed: int
+
+    def __str__(self) -> str:
+        return (
+            f"Triton is {self.finding.health.value} ({self.failures} of {self.allowed}): "
+            f"{self.finding.detail}"
+        )
+
+
+@dataclass(frozen=True)
+class Absent:
+    """Somebody unloaded the public model; Triton is left as it is."""
+
+    finding: Finding
+
+    def __str__(self) -> str:
+        return f"the model is not loaded: {self.finding.detail}"
+
+
+@dataclass(frozen=True)
+class Restarting:
+    """Triton failed and is started again after a wait."""
+
+    cause: str
+    attempt: int
+    delay_seconds: float
+
+    def __str__(self) -> str:
+        return f"Triton {self.cause}; restart {self.attempt} in {self.delay_seconds:g} s"
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Requests in flight may finish; no new ones are taken."""
+
+    def __str__(self) -> str:
+        return "stopping: waiting for requests in flight"
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Nothing is left of Triton."""
+
+    drained: bool
+
+    def __str__(self) -> str:
+        return "stopped" if self.drained else "stopped by force: requests in flight were cut off"
+
+
+Event = Starting | Ready | Ailing | Absent | Restarting | Stopping | Stopped

@@ -1,0 +1,70 @@
+"""What many tests need: the demo model, its repositories, and a live Triton that serves them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bgem3_client import Client
+from bgem3_export.demo_model import demo_model
+from bgem3_export.demo_model.cache import cache_folder
+from bgem3_export.export import export_checkpoint
+from bgem3_export.source import Source, find_source
+from bgem3_export.trunk_graph import Precision
+from bgem3_server.serving import running_triton
+from bgem3_server.triton.addresses import Addresses
+
+
+class _NoProgress:
+    def step(self, name: str, total: int) -> None:
+        """Tell nobody."""
+
+    def part(self, done: int, total: int) -> None:
+        """Tell nobody."""
+
+
+@pytest.fixture(scope="session")
+def demo_model_directory() -> Path:
+    """The cached demo model, built first where it is not there yet."""
+    return demo_model()
+
+
+@pytest.fixture(scope="session")
+def demo_source(demo_model_directory: Path) -> Source:
+    """The demo model as an export's source."""
+    return find_source("demo")
+
+
+def _demo_repository(source: Source, precision: Precision) -> Path:
+    """The exported demo model, kept in the cache and made anew when what makes it has changed."""
+    repository = cache_folder() / "repositories" / f"demo-{precision}"
+    export_checkpoint(source, repository, precision, "cpu", _NoProgress(), reuse=True)
+    return repository
+
+
+@pytest.fixture(scope="session")
+def demo_repository(demo_source: Source) -> Path:
+    """A model repository of the demo model in FP32."""
+    return _demo_repository(demo_source, "fp32")
+
+
+@pytest.fixture(scope="session")
+def demo_repository_fp16(demo_source: Source) -> Path:
+    """A model repository of the demo model in FP16."""
+    return _demo_repository(demo_source, "fp16")
+
+
+@pytest.fixture(scope="session")
+def triton(demo_repository: Path) -> Iterator[Addresses]:
+    """A live Triton that serves the demo model in FP32, on ports that the system picked."""
+    with running_triton(demo_repository) as addresses:
+        yield addresses
+
+
+@pytest.fixture(scope="session")
+def client(triton: Addresses) -> Iterator[Client]:
+    """A gRPC client of the live Triton."""
+    with Client(triton.grpc) as client:
+        yield client

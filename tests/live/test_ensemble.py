@@ -1,0 +1,96 @@
+"""What Triton does with the ensemble: which steps run, which subsets work, what is batched."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tritonclient.grpc as grpcclient
+
+from bgem3_backend.contract import COLBERT_HEAD, ENSEMBLE, SPARSE, TOKENIZER, TRUNK
+from live.raw import embed, executions
+
+pytestmark = pytest.mark.live
+
+STEPS = (TOKENIZER.name, TRUNK.name, SPARSE.name, COLBERT_HEAD.name)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "expected"),
+    [
+        (["token_lengths"], (1, 0, 0, 0)),
+        (["dense"], (1, 1, 0, 0)),
+        (["dense", "token_lengths", "full_token_lengths"], (1, 1, 0, 0)),
+        (["sparse_indices", "sparse_values", "sparse_lengths"], (1, 1, 1, 0)),
+        (["colbert"], (1, 1, 0, 1)),
+        (["colbert_fp16"], (1, 1, 0, 1)),
+        (["dense", "sparse_values", "colbert"], (1, 1, 1, 1)),
+        (["tokens"], (1, 0, 0, 0)),
+        (["tokens", "dense"], (2, 1, 0, 0)),
+    ],
+)
+def test_a_request_runs_only_the_steps_it_needs(
+    connection: grpcclient.InferenceServerClient,
+    outputs: list[str],
+    expected: tuple[int, ...],
+) -> None:
+    """Seen in Triton's own statistics: a dense-only request runs no head."""
+    before = [executions(connection, step)[0] for step in STEPS]
+    embed(connection, ["one text", "another"], outputs)
+    after = [executions(connection, step)[0] for step in STEPS]
+
+    assert expected == tuple(b - a for a, b in zip(before, after, strict=True))
+
+
+def test_every_subset_of_the_outputs_can_be_asked_for(
+    connection: grpcclient.InferenceServerClient,
+) -> None:
+    """All of one, two and three outputs, all but one, and all."""
+    names = [tensor.name for tensor in ENSEMBLE.outputs]
+    everything = embed(connection, ["一段文字", "a text"], names)
+    subsets = [
+        subset
+        for size in (1, 2, 3, len(names) - 1)
+        for subset in itertools.combinations(names, size)
+    ]
+    for subset in subsets:
+        answer = embed(connection, ["一段文字", "a text"], subset)
+
+        for name in subset:
+            np.testing.assert_array_equal(answer[name], everything[name], err_msg=str(subset))
+
+
+def test_concurrent_requests_are_batched(connection: grpcclient.InferenceServerClient) -> None:
+    """The trunk runs fewer times than there are requests."""
+    requests_before, batches_before = executions(connection, TRUNK.name)
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(lambda i: embed(connection, [f"text number {i}"]), range(64)))
+    requests, batches = executions(connection, TRUNK.name)
+
+    assert requests - requests_before == 64
+    assert batches - batches_before < 48
+
+
+def test_half_precision_is_the_same_rounded(
+    connection: grpcclient.InferenceServerClient,
+) -> None:
+    answer = embed(connection, ["半精度", "half precision"], ["colbert", "colbert_fp16"])
+
+    assert answer["colbert_fp16"].dtype == np.float16
+    np.testing.assert_array_equal(answer["colbert_fp16"], answer["colbert"].astype(np.float16))
+
+
+def test_the_outputs_fit_together(connection: grpcclient.InferenceServerClient) -> None:
+    """Lengths add up to rows, for texts with and without entries."""
+    names = [tensor.name for tensor in ENSEMBLE.outputs]
+    answer = embed(connection, ["", "two words", "<mask>"], names, max_length=4)
+    lengths = answer["token_lengths"][0]
+
+    assert lengths.tolist() == [2, 4, 4] or lengths.max() <= 4
+    assert answer["colbert_lengths"][0].tolist() == (lengths - 1).tolist()
+    assert answer["colbert"].shape[1] == (lengths - 1).sum()
+    assert answer["sparse_lengths"].sum() == answer["sparse_indices"].shape[1]
+    assert answer["token_ids"].shape[1] == answer["tokens"].shape[1] == lengths.sum()
+    assert answer["dense"].shape[1] == 3

@@ -1,0 +1,113 @@
+"""A tiny model repository, `bgem3 serve` as a process, and requests to it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+from serve_command import Serve, family, still_running
+
+CONFIG = """
+name: "bge_m3"
+backend: "python"
+max_batch_size: 8
+input [ { name: "text" data_type: TYPE_STRING dims: [ -1 ] } ]
+output [ { name: "token_lengths" data_type: TYPE_INT32 dims: [ -1 ] } ]
+instance_group [ { count: 1 kind: KIND_CPU } ]
+"""
+
+# `sleep 2` makes the model wait, `burn 2` makes it compute, for so many seconds.
+MODEL = """
+import time
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def initialize(self, args):
+        {initialize}
+
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        text = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()
+        verb, _, seconds = text.ravel()[0].partition(b" ")
+        if verb == b"sleep":
+            time.sleep(float(seconds))
+        end = time.monotonic() + float(seconds if verb == b"burn" else 0)
+        while time.monotonic() < end:
+            pass
+        lengths = np.vectorize(len, otypes=[np.int32])(text)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("token_lengths", lengths)])
+"""
+
+
+@pytest.fixture
+def make_repository(tmp_path: Path) -> Callable[..., Path]:
+    """Write a repository whose `bge_m3` answers with the length of each text in bytes."""
+
+    def make(initialize: str = "pass") -> Path:
+        repository = tmp_path / "repository"
+        version = repository / "bge_m3" / "1"
+        version.mkdir(parents=True)
+        (version.parent / "config.pbtxt").write_text(CONFIG)
+        (version / "model.py").write_text(MODEL.replace("{initialize}", initialize))
+        return repository
+
+    return make
+
+
+@pytest.fixture
+def start_serve(tmp_path: Path) -> Iterator[Callable[..., Serve]]:
+    """Start `bgem3 serve` on free ports; whatever becomes of the test, it is stopped."""
+    started: list[Serve] = []
+
+    def start(repository: Path, *options: str) -> Serve:
+        folder = tmp_path / f"serve{len(started)}"
+        folder.mkdir()
+        ports = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
+        with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
+            process = subprocess.Popen(
+                [
+                    *(Path(sys.executable).with_name("bgem3"), "serve", repository, *ports),
+                    *("--ready-file", folder / "ready.json", *options),
+                ],
+                stdout=out,
+                stderr=err,
+            )
+        started.append(Serve(process, folder))
+        return started[-1]
+
+    yield start
+
+    for serve in started:
+        if serve.process.poll() is None:
+            end(serve)
+
+
+def end(serve: Serve) -> None:
+    """End a server at once, by force where it does not follow."""
+    processes = family(psutil.Process(serve.process.pid))
+    # The second signal stops at once, and cleans up.
+    serve.process.send_signal(signal.SIGINT)
+    serve.process.send_signal(signal.SIGTERM)
+    try:
+        serve.process.wait(10)
+    except subprocess.TimeoutExpired:
+        serve.process.kill()
+        serve.process.wait()
+    for process in still_running(processes):
+        process.kill()
+
+
+@pytest.fixture
+def requests_in_flight() -> Iterator[ThreadPoolExecutor]:
+    """Threads to send requests from."""
+    with ThreadPoolExecutor(16) as pool:
+        yield pool

@@ -1,0 +1,24 @@
+"""docs/serving.md says what the settings are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bgem3_server.settings import ServeSettings
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "serving.md"
+
+
+def settings_table() -> str:
+    """The table of all settings, as Markdown."""
+    rows = ["| option | environment | default | |", "|---|---|---|---|"]
+    for name, field in ServeSettings.model_fields.items():
+        default = "" if field.default is None else f"`{field.default}`"
+        option = "--" + name.replace("_", "-")
+        rows.append(f"| `{option}` | `BGEM3_{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def test_every_setting_is_documented():
+    """With the option, the variable, the default and the words of `bgem3 serve --help`."""
+    assert settings_table() in DOCUMENT.read_text(encoding="utf-8")
