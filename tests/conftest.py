@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from live_server import live_triton
 
 from bgem3_client import Client
 from bgem3_export.demo_model import demo_model
@@ -13,8 +15,20 @@ from bgem3_export.demo_model.cache import cache_folder
 from bgem3_export.export import export_checkpoint
 from bgem3_export.source import Source, find_source
 from bgem3_export.trunk_graph import Precision
-from bgem3_server.serving import running_triton
 from bgem3_server.triton.addresses import Addresses
+
+FAIL_ON_SKIP = "BGEM3_FAIL_ON_SKIP"
+"""Set where everything that a test may need is installed: a skip is then a failure."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Turn skips into failures where nothing but a GPU may be missing."""
+    report = yield
+    if report.skipped and os.environ.get(FAIL_ON_SKIP) and "gpu" not in item.keywords:
+        report.outcome = "failed"
+        report.longrepr = f"{FAIL_ON_SKIP} is set, and this was skipped: {report.longrepr}"
+    return report
 
 
 class _NoProgress:
@@ -58,8 +72,15 @@ def demo_repository_fp16(demo_source: Source) -> Path:
 
 @pytest.fixture(scope="session")
 def triton(demo_repository: Path) -> Iterator[Addresses]:
-    """A live Triton that serves the demo model in FP32, on ports that the system picked."""
-    with running_triton(demo_repository) as addresses:
+    """A live Triton that serves the demo model in FP32."""
+    with live_triton(demo_repository) as addresses:
+        yield addresses
+
+
+@pytest.fixture(scope="session")
+def fp16_triton(demo_repository_fp16: Path) -> Iterator[Addresses]:
+    """A live Triton that serves the demo model in FP16."""
+    with live_triton(demo_repository_fp16) as addresses:
         yield addresses
 
 

@@ -2,6 +2,7 @@
 
 * BgeM3Error
   + InvalidInputError        the caller's mistake; `index` names the text
+  + ClientClosedError        the client was closed, or belongs to another process or event loop
   + ServerError              the server, or the way to it
     - UnavailableError       not reachable, not ready, or too busy: worth another try
     - DeadlineError          no answer within the time allowed
@@ -38,12 +39,16 @@ class InvalidInputError(BgeM3Error):
         self.index = index
 
 
+class ClientClosedError(BgeM3Error):
+    """The client can no longer be used, or not from here: make a new one."""
+
+
 class ServerError(BgeM3Error):
     """The server, or the way to it, failed; the request itself may be fine."""
 
 
 class UnavailableError(ServerError):
-    """The server cannot be reached, is not ready, or has no room: the same request may pass later."""
+    """The server cannot be reached, is not ready, or has no room: the request may pass later."""
 
 
 class DeadlineError(ServerError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -16,14 +17,18 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from bgem3_export.export import ExportSummary, export_checkpoint
-from bgem3_export.parity import Device
-from bgem3_export.source import DEMO, find_source
-from bgem3_export.trunk_graph import Precision
+from bgem3_client.command_line.requirements import require
+
+if TYPE_CHECKING:
+    from bgem3_export.export import ExportSummary
+    from bgem3_export.parity import Device
+    from bgem3_export.trunk_graph import Precision
+
+require("onnx", "onnxruntime", "torch", "transformers")
 
 
 @click.command()
-@click.argument("model", default=DEMO)
+@click.argument("model", default="demo")
 @click.option(
     "--output",
     "-o",
@@ -61,6 +66,10 @@ def export(
     The export is compared with the checkpoint on texts in many languages, and published only when
     it gives the same: a folder is complete, or not there.
     """
+    # They take seconds to import, and the list of commands should not.
+    from bgem3_export.export import export_checkpoint
+    from bgem3_export.source import find_source
+
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),

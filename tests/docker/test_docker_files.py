@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
-import subprocess
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,26 +225,3 @@ def test_the_cpu_overlay_asks_for_no_gpu():
     assert [overlay[name]["deploy"] for name in on_gpus] == [RESET, RESET]
     assert "--model-config-name=cpu" in overlay["triton"]["command"]
     assert "cpu" in overlay["triton"]["build"]["args"]["EXTRAS"].split(",")
-
-
-def has_compose() -> bool:
-    """Tell whether `docker compose` can be run."""
-    if shutil.which("docker") is None:
-        return False
-    command = ["docker", "compose", "version"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-@pytest.mark.skipif(not has_compose(), reason="the docker command here has no compose plugin")
-@pytest.mark.parametrize("files", [[BASE], [BASE, CPU]], ids=["gpu", "cpu"])
-def test_compose_accepts_the_files(files):
-    """Docker Compose itself reads and merges the files without complaint; needs no engine."""
-    options = [word for file in files for word in ("--file", str(file))]
-    result = subprocess.run(
-        ["docker", "compose", *options, "config", "--quiet"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert (result.returncode, result.stderr) == (0, "")

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
+from live.raw import embed, infer
 from tritonclient.utils import InferenceServerException
 
 from bgem3_backend.contract import COLBERT_HEAD, SPARSE, TRUNK
-from live.raw import embed, infer
 
 pytestmark = pytest.mark.live
 

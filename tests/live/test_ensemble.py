@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
+from live.raw import embed, executions
 
 from bgem3_backend.contract import COLBERT_HEAD, ENSEMBLE, SPARSE, TOKENIZER, TRUNK
-from live.raw import embed, executions
 
 pytestmark = pytest.mark.live
 

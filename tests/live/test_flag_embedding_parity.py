@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from texts import load_records, load_texts, long_text
 
 from bgem3_client import Client, Embeddings
-from bgem3_server.serving import running_triton
 from bgem3_server.triton.addresses import Addresses
 
 pytestmark = pytest.mark.live
@@ -115,15 +113,7 @@ def test_only_the_overlong_text_is_truncated(actual: Embeddings) -> None:
     assert np.flatnonzero(actual.truncated).tolist() == [len(actual) - 1]
 
 
-@pytest.fixture(scope="module")
-def fp16_triton(demo_repository_fp16: Path) -> Iterator[Addresses]:
-    with running_triton(demo_repository_fp16) as addresses:
-        yield addresses
-
-
-def test_fp16_is_close(
-    fp16_triton: Addresses, texts: list[str], expected: dict[str, Any]
-) -> None:
+def test_fp16_is_close(fp16_triton: Addresses, texts: list[str], expected: dict[str, Any]) -> None:
     """In FP16, cosines of at least 0.999 and no other token of any weight."""
     chosen = [number for number, text in enumerate(texts) if len(text) < 4000]
     with Client(fp16_triton.grpc) as client:
@@ -134,7 +124,8 @@ def test_fp16_is_close(
         wanted = {int(i): float(w) for i, w in expected["lexical_weights"][number].items()}
         found = sparse.as_dict()
         differences = [
-            abs(wanted.get(token, 0) - found.get(token, 0)) for token in wanted.keys() | found.keys()
+            abs(wanted.get(token, 0) - found.get(token, 0))
+            for token in wanted.keys() | found.keys()
         ]
 
         assert max(differences, default=0) <= 1e-2, number

@@ -7,9 +7,9 @@ from urllib.request import urlopen
 
 import pytest
 import tritonclient.grpc as grpcclient
+from live.raw import embed
 
 from bgem3_server.triton.addresses import Addresses
-from live.raw import embed
 
 pytestmark = pytest.mark.live
 

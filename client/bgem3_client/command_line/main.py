@@ -16,7 +16,7 @@ class InstalledCommands(click.Group):
     """Subcommands from the entry points ``bgem3.commands``, imported only when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all subcommands whose packages can be imported."""
+        """Return the names of all subcommands whose libraries are installed."""
         return sorted(
             point.name for point in entry_points(group=COMMAND_GROUP) if self._load(point.name)
         )

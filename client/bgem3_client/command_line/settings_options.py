@@ -61,7 +61,7 @@ def _flag(name: str) -> str:
 
 
 def _option(name: str, field: FieldInfo, env_prefix: str) -> Callable[[Command], Command]:
-    default = field.get_default(call_default_factory=True)  # type: ignore[call-arg]
+    default = field.get_default(call_default_factory=True)
     shown = "none" if default is None or default is PydanticUndefined else default
     declaration = f"{_flag(name)}/--no-{name.replace('_', '-')}"
     kind = _click_type(field.annotation)

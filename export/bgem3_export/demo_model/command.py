@@ -7,7 +7,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from bgem3_client.command_line.requirements import require
 from bgem3_export.demo_model import cache
+
+require("tokenizers", "torch")
 
 
 @click.command("demo-model")

@@ -85,6 +85,7 @@ class Probe:
         self._last_result = time.monotonic()
         self._channel = grpc.insecure_channel(command.addresses.grpc, options=_CHANNEL_OPTIONS)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._pending: grpc.Future | None = None
 
     def close(self) -> None:
         """Close the connection."""
@@ -114,14 +115,22 @@ class Probe:
     def check(self) -> Finding:
         """Send one short text through every step and return what came of it."""
         before = self._work()
+        # A request that is late is waited for again by the next check, never cancelled: Triton
+        # 24.10 dies of a cancelled ensemble whose heads are both at work.
+        if self._pending is None:
+            self._pending = self._stub.ModelInfer.future(_probe_request())
         try:
-            self._stub.ModelInfer(_probe_request(), timeout=self._timeout_seconds)
+            self._pending.result(self._timeout_seconds)
+        except grpc.FutureTimeoutError:
+            return self._busy_or_hung(before)
         except grpc.RpcError as error:
-            return self._diagnose(error, before)
+            self._pending = None
+            return self._diagnose(error)
+        self._pending = None
         self._last_result = time.monotonic()
         return Finding(Health.WELL)
 
-    def _diagnose(self, error: grpc.RpcError, before: _Work) -> Finding:
+    def _diagnose(self, error: grpc.RpcError) -> Finding:
         assert isinstance(error, grpc.Call)
         detail = (error.details() or error.code().name).strip().rstrip(".")
         match error.code():
@@ -132,8 +141,6 @@ class Probe:
             case grpc.StatusCode.UNAVAILABLE:
                 # A full queue, or a model between two versions; unless Triton itself is away.
                 return Finding(Health.BUSY if self._is_live() else Health.HUNG, detail)
-            case grpc.StatusCode.DEADLINE_EXCEEDED:
-                return self._busy_or_hung(before)
             case _:
                 return Finding(Health.SICK, detail)
 

@@ -1,0 +1,77 @@
+# The same commands for people and for CI. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL ?= demo
+REPOSITORY ?= models/$(notdir $(MODEL))
+SOURCES := client export python_backend retrieval server tests benchmarks
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Made anew only when what is installed has changed.
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+		|| { echo "Python 3.11 or 3.12 is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/installed ## Make .venv with everything for development
+
+.PHONY: demo
+demo: install ## Build the demo model, export it, start Triton and show it at work
+	@$(BIN)/bgem3 demo-model
+	@$(BIN)/bgem3 export demo --output models/demo --reuse
+	@$(BIN)/bgem3 demo models/demo
+
+.PHONY: demo-model
+demo-model: install ## Build the demo model's checkpoint alone, and print where it is
+	@$(BIN)/bgem3 demo-model
+
+.PHONY: serve
+serve: install ## Export and serve a model: make serve MODEL=BAAI/bge-m3
+	@$(BIN)/bgem3 export $(MODEL) --output $(REPOSITORY) --reuse
+	@exec $(BIN)/bgem3 serve $(REPOSITORY)
+
+.PHONY: test
+test: install ## Run the tests
+	$(BIN)/python -m pytest
+
+.PHONY: check
+check: install ## Check format, lint and types
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+
+.PHONY: format
+format: install ## Format and mend what can be mended
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+.PHONY: full-shape
+full-shape: install ## Export and serve random weights of BGE-M3's true shape (slow: half an hour)
+	$(BIN)/python benchmarks/full_shape.py
+
+.PHONY: overhead
+overhead: install ## Measure what the ensemble adds to the trunk
+	$(BIN)/python benchmarks/ensemble_overhead.py
+
+.PHONY: perf-analyzer
+perf-analyzer: install ## Run perf_analyzer over gRPC and HTTP and write its table to docs/
+	$(BIN)/python benchmarks/perf_analyzer.py --table
+
+.PHONY: lock
+lock: install ## Write constraints.txt anew from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+		--no-annotate --no-header --quiet --output-file constraints.txt
+
+.PHONY: clean
+clean: ## Remove what was made in this folder (not the cache of models)
+	rm -rf $(VENV) models out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,235 @@
+"""BGE-M3's true shape: what export and an 8,192-token text need in memory on the CPU profile.
+
+The weights are random, so this says nothing about accuracy. It takes minutes, 8 GB of disk and, if
+the bounds hold, less than 20 GiB of memory. Ends with 1 when a bound is missed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+import psutil
+from machine import this_machine
+from process_memory import ProcessMemory, process_memory, reset_peak, run_measured
+from real_texts import long_text
+from reports import markdown_table, output_directory, write_json
+from repositories import TRUE_SHAPE_NOTE, export_command
+from true_shape_checkpoint import true_shape_checkpoint
+
+from bgem3_backend.contract import MAX_POSITIONS_TOKENS, TRUNK
+from bgem3_client import Client, Embeddings
+from bgem3_client.encode_request import Output
+from bgem3_export.demo_model.cache import cache_folder
+from bgem3_export.trunk_graph import DATA_FILE, Precision
+from bgem3_server.serving import running_triton
+from bgem3_server.triton.events import Event
+
+EXPORT_LIMIT_BYTES = 20 * 2**30
+ABOVE_WEIGHTS_LIMIT_BYTES = 2 * 10**9
+SMALLEST_FP16_COSINE = 0.999
+
+_OUTPUTS: Final[tuple[tuple[Output, ...], ...]] = (("dense",), ("dense", "sparse", "colbert"))
+_SHORT_TEXT = "How do I reset my WeChat Pay password?"
+_ANSWER_TIMEOUT_SECONDS = 1800
+
+
+@dataclass(frozen=True)
+class Step:
+    """One measured step.
+
+    Attributes:
+        limit_bytes: Of ``counted_bytes``; None where there is no bound.
+        counted_bytes: What the bound is about: the peak, above the weights where it serves.
+        memory: Of the trunk's process at the end of the step, where it serves.
+    """
+
+    name: str
+    seconds: float
+    peak_bytes: int
+    counted_bytes: int
+    limit_bytes: int | None
+    memory: ProcessMemory | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the bound holds."""
+        return self.limit_bytes is None or self.counted_bytes <= self.limit_bytes
+
+
+@click.command()
+def main() -> None:
+    """Measure export and the CPU profile at BGE-M3's true shape."""
+    checkpoint = true_shape_checkpoint()
+    repositories: dict[Precision, Path] = {}
+    steps: list[Step] = []
+    for precision in ("fp32", "fp16"):
+        repositories[precision] = cache_folder() / "benchmarks" / f"true-shape-{precision}"
+        steps.append(_export(checkpoint, repositories[precision], precision))
+    expected = _serve_fp32(repositories["fp32"], steps)
+    cosine = _serve_fp16(repositories["fp16"], steps, expected)
+
+    click.echo(f"{TRUE_SHAPE_NOTE}; {this_machine()}\n")
+    click.echo(_table(steps))
+    click.echo(
+        f"\nPeaks while serving are those of the trunk's process. One short text in FP16: cosine "
+        f"{cosine:.6f} with FP32, at least {SMALLEST_FP16_COSINE} is asked for."
+    )
+    passed = all(step.passed for step in steps) and cosine >= SMALLEST_FP16_COSINE
+    write_json(
+        output_directory() / "full-shape.json",
+        {
+            "steps": [{**asdict(step), "passed": step.passed} for step in steps],
+            "fp16_cosine": cosine,
+            "passed": passed,
+        },
+    )
+    sys.exit(not passed)
+
+
+def _export(checkpoint: Path, repository: Path, precision: Precision) -> Step:
+    click.echo(f"exporting in {precision}", err=True)
+    shutil.rmtree(repository, ignore_errors=True)
+    begin = time.perf_counter()
+    peak_bytes = run_measured(
+        export_command(str(checkpoint), "--output", str(repository), "--precision", precision)
+    )
+    seconds = time.perf_counter() - begin
+    return Step(f"export, {precision}", seconds, peak_bytes, peak_bytes, EXPORT_LIMIT_BYTES)
+
+
+def _serve_fp32(repository: Path, steps: list[Step]) -> Embeddings:
+    """Answer one text of 8,192 tokens twice; return the answer to a short one."""
+    text = long_text(MAX_POSITIONS_TOKENS)
+    with _serving(repository, "fp32", steps) as server:
+        for outputs in _OUTPUTS:
+            with server.step(f"{MAX_POSITIONS_TOKENS:,} tokens, {', '.join(outputs)}"):
+                answer = server.client.encode([text], outputs)
+            assert list(answer.token_lengths) == [MAX_POSITIONS_TOKENS]
+        return server.client.encode([_SHORT_TEXT])
+
+
+def _serve_fp16(repository: Path, steps: list[Step], expected: Embeddings) -> float:
+    """Answer one short text; return its cosine with the expected answer."""
+    with (
+        _serving(repository, "fp16", steps) as server,
+        server.step("one short text", limit_bytes=None),
+    ):
+        answer = server.client.encode([_SHORT_TEXT])
+    return float((answer.dense @ expected.dense.T).item())
+
+
+class _Server:
+    """A server of one repository, whose trunk's process is watched."""
+
+    def __init__(
+        self, client: Client, trunk: int, weights_bytes: int, title: str, steps: list[Step]
+    ) -> None:
+        self.client = client
+        self._trunk = trunk
+        self._weights_bytes = weights_bytes
+        self._title = title
+        self._steps = steps
+
+    def loaded(self, seconds: float) -> None:
+        """Add the step that ends with the server ready."""
+        self._add("loading", seconds, ABOVE_WEIGHTS_LIMIT_BYTES)
+
+    @contextmanager
+    def step(
+        self, name: str, limit_bytes: int | None = ABOVE_WEIGHTS_LIMIT_BYTES
+    ) -> Iterator[None]:
+        """Add what happens in the block as a step."""
+        click.echo(f"{self._title}: {name}", err=True)
+        reset_peak(self._trunk)
+        begin = time.perf_counter()
+        yield
+        self._add(name, time.perf_counter() - begin, limit_bytes)
+
+    def _add(self, name: str, seconds: float, limit_bytes: int | None) -> None:
+        memory = process_memory(self._trunk)
+        self._steps.append(
+            Step(
+                f"{self._title}: {name}",
+                seconds,
+                memory.peak_bytes,
+                memory.peak_bytes - self._weights_bytes,
+                limit_bytes,
+                memory,
+            )
+        )
+
+
+@contextmanager
+def _serving(repository: Path, title: str, steps: list[Step]) -> Iterator[_Server]:
+    click.echo(f"{title}: loading", err=True)
+    begin = time.perf_counter()
+    with (
+        running_triton(repository, on_event=_show) as addresses,
+        Client(addresses.grpc, timeout_seconds=_ANSWER_TIMEOUT_SECONDS) as client,
+    ):
+        weights_bytes = (repository / TRUNK.name / "1" / DATA_FILE).stat().st_size
+        server = _Server(client, _trunk_process(repository), weights_bytes, title, steps)
+        server.loaded(time.perf_counter() - begin)
+        yield server
+
+
+def _show(event: Event) -> None:
+    """A restart in the middle of a measurement must not go unseen."""
+    click.echo(f"{event}", err=True)
+
+
+def _trunk_process(repository: Path) -> int:
+    """Return the id of the process that runs the trunk's Python model."""
+    model = f"{repository}/{TRUNK.name}/"
+    (pid,) = (
+        process.pid
+        for process in psutil.Process().children(recursive=True)
+        if any(argument.startswith(model) for argument in process.cmdline())
+    )
+    return pid
+
+
+def _table(steps: list[Step]) -> str:
+    return markdown_table(
+        ("step", "seconds", "peak GB", "counted GB", "allowed GB", "",
+         "then: own GB", "mapped files GB", "shared GB"),
+        [
+            (
+                step.name,
+                f"{step.seconds:.0f}",
+                _gigabytes(step.peak_bytes),
+                _gigabytes(step.counted_bytes),
+                "-" if step.limit_bytes is None else _gigabytes(step.limit_bytes),
+                "passed" if step.passed else "MISSED",
+                *(
+                    ("-", "-", "-")
+                    if step.memory is None
+                    else map(
+                        _gigabytes,
+                        (
+                            step.memory.anonymous_bytes,
+                            step.memory.file_bytes,
+                            step.memory.shared_bytes,
+                        ),
+                    )
+                ),
+            )
+            for step in steps
+        ],
+    )  # fmt: skip
+
+
+def _gigabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.2f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Rows of unlike length in one flat array: row ``i`` is ``offsets[i]:offsets[i + 1]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Offsets = NDArray[np.int64]
+
+
+def offsets_of(lengths: NDArray[np.integer[Any]]) -> Offsets:
+    """Return where each row starts and the last one ends: int64 [N + 1] for lengths [N]."""
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def take(offsets: Offsets, rows: slice) -> tuple[slice | NDArray[np.int64], Offsets]:
+    """Return what to index the flat array with to keep some rows, and their new offsets."""
+    start, stop, step = rows.indices(len(offsets) - 1)
+    if step == 1:
+        stop = max(start, stop)
+        # A view: nothing is copied.
+        return slice(int(offsets[start]), int(offsets[stop])), offsets[start : stop + 1] - offsets[
+            start
+        ]
+    kept = range(start, stop, step)
+    positions = [np.arange(offsets[row], offsets[row + 1]) for row in kept]
+    lengths = np.array([len(row) for row in positions], dtype=np.int64)
+    return np.concatenate([*positions, np.empty(0, dtype=np.int64)]), offsets_of(lengths)
+
+
+def concatenate_offsets(parts: Sequence[Offsets]) -> Offsets:
+    """Return the offsets of all parts' rows, one part after the other."""
+    return offsets_of(np.concatenate([np.diff(part) for part in parts]))
