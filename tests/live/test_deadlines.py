@@ -22,15 +22,15 @@ ALL = {"dense", "sparse", "colbert"}
 
 
 def test_late_and_failed_calls_leave_triton_alone(demo_repository: Path) -> None:
-    """Hundreds of calls given up by deadline or by a bad text; no crash, and a clean stop."""
+    """Calls given up by deadline or by a bad text, from many threads: no crash, a clean stop."""
     events: list[Event] = []
-    texts = load_texts()
+    texts = [text for text in load_texts() if len(text) < 80]
 
     def give_up(number: int) -> int:
         chance = random.Random(number)
         late = 0
         with Client(address, limits=Limits(max_texts_per_request=1)) as client:
-            for _ in range(12):
+            for _ in range(8):
                 chosen = [*chance.sample(texts, 6), "x " * 50]
                 try:
                     client.encode(
@@ -48,12 +48,12 @@ def test_late_and_failed_calls_leave_triton_alone(demo_repository: Path) -> None
 
     with live_triton(demo_repository, events.append) as addresses:
         address = addresses.grpc
-        with ThreadPoolExecutor(8) as pool:
-            late = sum(pool.map(give_up, range(8)))
+        with ThreadPoolExecutor(4) as pool:
+            late = sum(pool.map(give_up, range(4)))
         with Client(address) as client:
             after = client.encode(["still here"], ALL)
 
-    assert late > 20
+    assert late > 5
     assert len(after) == 1
     assert sum(isinstance(event, Ready) for event in events) == 1
     assert not any("by force" in str(event) for event in events)

@@ -71,7 +71,7 @@ _CHANNEL_ARGUMENTS: Final = [
 ]
 
 
-_LONGEST_CLOSE_SECONDS: Final = 5.0
+_LONGEST_CLOSE_SECONDS: Final = 30.0
 
 
 class GrpcTransport:
