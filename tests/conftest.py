@@ -10,8 +10,8 @@ import pytest
 from live_server import live_triton
 
 from bgem3_client import Client
+from bgem3_client.cache_folder import cache_folder
 from bgem3_export.demo_model import demo_model
-from bgem3_export.demo_model.cache import cache_folder
 from bgem3_export.export import export_checkpoint
 from bgem3_export.source import Source, find_source
 from bgem3_export.trunk_graph import Precision

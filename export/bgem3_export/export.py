@@ -26,7 +26,7 @@ from bgem3_export.checkpoint import TOKENIZER_FILE, Checkpoint, LinearHead
 from bgem3_export.errors import DeviceError, RepositoryError
 from bgem3_export.manifest import MANIFEST_FILE, Manifest, ModelShape, Version
 from bgem3_export.parity import Device, ParityReport, check_graph_contract, measure_parity
-from bgem3_export.publishing import check_free_space, published
+from bgem3_export.publishing import check_free_space, exclusive, published
 from bgem3_export.source import Source, file_sha256
 from bgem3_export.templates import render_templates, templates_directory
 from bgem3_export.trunk_graph import Precision, graph_bytes, write_trunk_graph
@@ -98,8 +98,10 @@ def export_checkpoint(
     _check_device(device)
     check_free_space(repository, graph_bytes(checkpoint, precision) + _OTHER_FILES_BYTES)
 
-    number = str(max((int(v) for v in existing.versions), default=0) + 1 if existing else 1)
-    with published(repository) as build:
+    with exclusive(repository), published(repository) as build:
+        # Again, now that nobody else can add a version.
+        existing = _existing(repository, shape)
+        number = str(int(existing.newest) + 1 if existing else 1)
         render_templates(shape, build, number)
         shutil.copyfile(checkpoint.tokenizer_file, build / TOKENIZER.name / number / TOKENIZER_FILE)
         heads = {
@@ -205,12 +207,18 @@ def _is_current(manifest: Manifest, source: Source) -> bool:
 def _check_device(device: Device) -> None:
     if device == "cpu":
         return
+    import onnxruntime
     import torch
 
     if not torch.cuda.is_available():
         raise DeviceError(
             "--device cuda: PyTorch sees no NVIDIA GPU here; check the driver with nvidia-smi, "
             "or use --device cpu (the repository serves on GPUs all the same)"
+        )
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise DeviceError(
+            "--device cuda: this ONNX Runtime is for CPUs; install onnxruntime-gpu in place of "
+            "onnxruntime, or use --device cpu (the repository serves on GPUs all the same)"
         )
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from filelock import FileLock, Timeout
+
 from bgem3_export.errors import DiskSpaceError, RepositoryError
 
 _AT_FDCWD: Final = -100
@@ -19,6 +21,34 @@ _RENAME_EXCHANGE: Final = 2
 
 DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 """The error numbers of a disk, or a user's share of it, that is full."""
+
+
+@contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """Hold the right to publish ``directory``, which one process has at a time.
+
+    What an earlier one left behind, killed before it could publish, is removed.
+
+    Raises:
+        RepositoryError: Somebody else is at it, or the place cannot be written to.
+    """
+    directory = directory.resolve()
+    lock = FileLock(directory.parent / f".{directory.name}.lock")
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RepositoryError(
+            f"another export into {directory} is at work: wait for it, or choose another folder"
+        ) from error
+    except OSError as error:
+        raise _not_writable(directory.parent, error) from error
+    try:
+        for left_behind in directory.parent.glob(f".{directory.name}.build-*"):
+            shutil.rmtree(left_behind)
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -41,11 +71,9 @@ def published(directory: Path) -> Iterator[Path]:
         )
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        build = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        build = Path(tempfile.mkdtemp(prefix=f".{directory.name}.build-", dir=directory.parent))
     except OSError as error:
-        raise RepositoryError(
-            f"{directory.parent} cannot be written to: {error.strerror}; choose another folder"
-        ) from error
+        raise _not_writable(directory.parent, error) from error
     try:
         # mkdtemp makes it private; Triton may run as another user.
         build.chmod(0o755)
@@ -86,6 +114,10 @@ def check_free_space(directory: Path, needed_bytes: int) -> None:
             f"{directory} needs {needed_bytes / 2**30:.1f} GiB, and its disk has "
             f"{free / 2**30:.1f} GiB left; make room, or choose a folder on another disk"
         )
+
+
+def _not_writable(place: Path, error: OSError) -> RepositoryError:
+    return RepositoryError(f"{place} cannot be written to: {error.strerror}; choose another folder")
 
 
 def _link(source: str, target: str) -> None:

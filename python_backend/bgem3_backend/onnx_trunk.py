@@ -33,7 +33,7 @@ class TrunkOutput:
 
     @property
     def is_finite(self) -> bool:
-        """Whether every dense vector is finite; each depends on all hidden states of its text."""
+        """Whether every dense vector is finite; the heads look at the hidden states themselves."""
         return bool(np.isfinite(self.dense).all())
 
 

@@ -30,6 +30,7 @@ from bgem3_export.errors import (
 from bgem3_export.export import export_checkpoint
 from bgem3_export.manifest import Manifest
 from bgem3_export.parity import TOLERANCES, OutputParity, check_graph_contract
+from bgem3_export.publishing import exclusive
 from bgem3_export.reference_texts import REFERENCE_TEXTS
 from bgem3_export.source import file_sha256, find_source
 from bgem3_export.trunk_graph import write_trunk_graph
@@ -61,12 +62,18 @@ def export(tiny_source, repository, progress):
     return run
 
 
+def beside(repository: Path) -> list[Path]:
+    """Return what lies where the repository is to be; the lock of its exports stays there."""
+    found = repository.parent.iterdir() if repository.parent.exists() else ()
+    return [path for path in found if path.name != f".{repository.name}.lock"]
+
+
 def snapshot(directory: Path) -> dict[str, tuple[int, str]]:
     """Return inode and hash of each file beside and below a repository."""
     return {
         str(path.relative_to(directory.parent)): (path.stat().st_ino, file_sha256(path))
         for path in directory.parent.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.suffix != ".lock"
     }
 
 
@@ -80,7 +87,7 @@ def version_files(repository: Path, version: str) -> dict[str, set[str]]:
 
 def assert_nothing_was_published(repository: Path) -> None:
     """Neither a repository nor anything half-done beside it."""
-    assert not repository.parent.exists() or [] == list(repository.parent.iterdir())
+    assert [] == beside(repository)
 
 
 def test_the_first_export_is_version_1(export, repository, progress):
@@ -89,7 +96,7 @@ def test_the_first_export_is_version_1(export, repository, progress):
 
     assert (repository, "1", False) == (summary.repository, summary.version, summary.reused)
     assert VERSION_FILES == version_files(repository, "1")
-    assert [repository] == list(repository.parent.iterdir())
+    assert [repository] == beside(repository)
     assert ["writing the graph", "comparing with the checkpoint", "writing the manifest"] == (
         progress.steps
     )
@@ -194,7 +201,27 @@ def test_the_second_export_is_version_2(export, repository, tmp_path):
     assert ["tiny-model", "retrained"] == [
         version.source for version in summary.manifest.versions.values()
     ]
-    assert [repository] == list(repository.parent.iterdir())
+    assert [repository] == beside(repository)
+
+
+def test_one_export_at_a_time(export, repository):
+    """A second one into the same folder is told so, and leaves the first alone."""
+    with exclusive(repository), pytest.raises(RepositoryError, match="another export into"):
+        export()
+
+    assert [] == beside(repository)
+    assert "1" == export().version
+
+
+def test_what_a_killed_export_left_goes_with_the_next(export, repository):
+    """The half-built folder of a process that could not clean up, and nothing else."""
+    left_behind = repository.parent / f".{repository.name}.build-abc"
+    other = repository.parent / f".{repository.name}.backup"
+    for folder in (left_behind, other):
+        (folder / "bge_m3").mkdir(parents=True)
+    export()
+
+    assert {repository, other} == set(beside(repository))
 
 
 def test_a_number_is_never_used_again(export, repository):
@@ -350,7 +377,7 @@ def test_an_export_that_differs_is_not_published(export, repository, monkeypatch
         assert re.search(rf"\n  {output}: smallest cosine -?0\.\d+ \(at least 0\.99999\)", message)
     assert "nothing was published" in message
     assert before == snapshot(repository)
-    assert ([repository] if exists else []) == list(repository.parent.iterdir())
+    assert ([repository] if exists else []) == beside(repository)
 
 
 def test_only_outputs_that_miss_are_named(export, repository, monkeypatch):
@@ -486,7 +513,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(export, repository, monkeypa
         export()
 
     assert before == snapshot(repository)
-    assert ([repository] if exists else []) == list(repository.parent.iterdir())
+    assert ([repository] if exists else []) == beside(repository)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")

@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner
 
 from bgem3_client.command_line.main import main
-from bgem3_export import command
 from bgem3_export.command import export
 from bgem3_export.errors import CheckpointError
 from bgem3_export.manifest import Manifest
@@ -113,7 +112,7 @@ def test_the_default_precision_is_the_devices(
         asked.append(precision)
         raise CheckpointError("far enough")
 
-    monkeypatch.setattr(command, "export_checkpoint", recorded)
+    monkeypatch.setattr("bgem3_export.export.export_checkpoint", recorded)
     run(tiny_directory, "--output", tmp_path / "repository", *arguments)
 
     assert [precision] == asked

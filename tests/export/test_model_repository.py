@@ -226,12 +226,14 @@ def test_heads_take_the_hidden_states_where_they_are(repository, model):
     assert key not in parameters(repository.config(model, CPU))
 
 
-def test_the_gpu_trunk_gives_memory_back(repository):
-    """The arena grows by what is asked for and shrinks after each run."""
-    assert {
-        "arena_extend_strategy": "1",
-        "memory.enable_memory_arena_shrinkage": "gpu:0",
-    } == parameters(repository.config(TRUNK, GPU))
+def test_the_gpu_trunk_keeps_little_memory(repository):
+    """The arena grows by what is asked for, holds no weights, and names no single device."""
+    config = repository.config(TRUNK, GPU)
+    (cuda,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+
+    assert "cuda" == cuda.name
+    assert {"arena_extend_strategy": "kSameAsRequested"} == dict(cuda.parameters)
+    assert {"session.use_device_allocator_for_initializers": "1"} == parameters(config)
 
 
 @pytest.mark.parametrize("profile", [GPU, CPU])
@@ -253,7 +255,14 @@ def test_models_are_told_the_shape(repository, profile):
 @pytest.mark.parametrize("model", PLACED, ids=lambda model: model.name)
 def test_profiles_differ_only_in_how_a_model_is_run(repository, model):
     """Engine, place, scattering and parameters; nothing that a client could notice."""
-    how = ("backend", "default_model_filename", "instance_group", "batch_output", "parameters")
+    how = (
+        "backend",
+        "default_model_filename",
+        "instance_group",
+        "batch_output",
+        "optimization",
+        "parameters",
+    )
 
     assert without(repository.config(model, GPU), *how) == without(
         repository.config(model, CPU), *how

@@ -36,7 +36,6 @@ FILES = [
 # huggingface_hub is imported anew, and torch is there already.
 FINDER = """
 import json, os, sys
-from bgem3_client.errors import BgeM3Error
 from bgem3_export.source import find_source
 assert "huggingface_hub" not in sys.modules
 for line in sys.stdin:
@@ -47,7 +46,7 @@ for line in sys.stdin:
     os.environ.update(task["environment"])
     try:
         source = find_source(task["model"])
-    except BgeM3Error as error:
+    except Exception as error:
         found = {"error": type(error).__name__, "message": str(error)}
     else:
         found = {"name": source.name, "revision": source.revision,

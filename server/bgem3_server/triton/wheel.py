@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import sys
 import sysconfig
@@ -12,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from uuid import uuid4
 
+from bgem3_client.cache_folder import cache_folder
 from bgem3_server.errors import InstallationError
 
 DISTRIBUTION = "nvidia-pytriton"
@@ -96,10 +96,3 @@ def python_library_directories() -> tuple[Path, ...]:
     if directory and name and (Path(directory) / name).is_file() and ".so" in name:
         return (Path(directory),)
     return ()
-
-
-def cache_folder() -> Path:
-    """Return the user's cache folder for this project, after the XDG base directory rules."""
-    # A relative path is to be ignored, say the rules.
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (named if named.is_absolute() else Path.home() / ".cache") / "bgem3"
