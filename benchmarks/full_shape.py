@@ -26,8 +26,8 @@ from true_shape_checkpoint import true_shape_checkpoint
 
 from bgem3_backend.contract import MAX_POSITIONS_TOKENS, TRUNK
 from bgem3_client import Client, Embeddings
+from bgem3_client.cache_folder import cache_folder
 from bgem3_client.encode_request import Output
-from bgem3_export.demo_model.cache import cache_folder
 from bgem3_export.trunk_graph import DATA_FILE, Precision
 from bgem3_server.serving import running_triton
 from bgem3_server.triton.events import Event

@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 
 import click
 
+from bgem3_client.cache_folder import cache_folder
 from bgem3_client.errors import BgeM3Error
-from bgem3_export.demo_model.cache import cache_folder
 
 
 class PerfAnalyzerError(BgeM3Error):

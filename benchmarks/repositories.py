@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from true_shape_checkpoint import true_shape_checkpoint
 
-from bgem3_export.demo_model.cache import cache_folder
+from bgem3_client.cache_folder import cache_folder
 
 DEMO_NOTE = "demo model: 384 dimensions, not BGE-M3"
 TRUE_SHAPE_NOTE = "random weights of BGE-M3's shape"
