@@ -55,7 +55,7 @@ format: install ## Format and mend what can be mended
 	$(BIN)/ruff check --fix $(SOURCES)
 
 .PHONY: full-shape
-full-shape: install ## Export and serve random weights of BGE-M3's true shape (slow: half an hour)
+full-shape: install ## Export and serve random weights of BGE-M3's true shape (slow: minutes, 8 GB of disk)
 	$(BIN)/python benchmarks/full_shape.py
 
 .PHONY: overhead

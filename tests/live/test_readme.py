@@ -1,0 +1,71 @@
+"""What the README shows works as it stands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bgem3_server.triton.addresses import Addresses
+
+pytestmark = pytest.mark.live
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def blocks(language: str, containing: str) -> list[str]:
+    """Return the README's code blocks of a language that contain something."""
+    found = re.findall(rf"```{language}\n(.*?)```", README.read_text("utf-8"), flags=re.DOTALL)
+    chosen = [block for block in found if containing in block]
+    assert chosen, (language, containing)
+    return chosen
+
+
+def for_this(triton: Addresses, text: str) -> str:
+    """Put the live server's addresses in the place of the default ones."""
+    return text.replace("127.0.0.1:8001", triton.grpc).replace("http://127.0.0.1:8000", triton.http)
+
+
+def test_the_python_example(triton: Addresses) -> None:
+    (example,) = blocks("python", "Client(")
+    code = for_this(triton, example)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+
+    assert result.stdout.startswith("(2, 384)")
+    assert "colbert+sparse+dense" in result.stdout
+
+
+def test_the_curl_example(triton: Addresses) -> None:
+    (example,) = blocks("sh", "curl")
+    result = subprocess.run(
+        shlex.split(for_this(triton, example)),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+
+    assert '"name":"dense","datatype":"FP32","shape":[1,2,384]' in result.stdout
+
+
+def test_the_encode_example(triton: Addresses, tmp_path: Path) -> None:
+    (example,) = blocks("sh", "bgem3 encode")
+    (tmp_path / "texts.txt").write_text("一行\nanother\n", "utf-8")
+    command = [Path(sys.executable).parent / "bgem3", *shlex.split(example)[1:]]
+    subprocess.run([*command, "--url", triton.grpc], cwd=tmp_path, check=True, timeout=120)
+    import pyarrow.parquet
+
+    assert pyarrow.parquet.read_table(tmp_path / "embeddings.parquet").num_rows == 2
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    named = set(re.findall(r"\bmake ([a-z-]+)", README.read_text("utf-8")))
+    makefile = (README.parent / "Makefile").read_text("utf-8")
+
+    assert named <= set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
