@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class BackendSettings(BaseSettings):
     """Limits and resources of one model process.
 
-    Worked example: with the defaults a request may hold 2,048 queries of 32 tokens, or 8 documents
+    Worked example: with the defaults a request may hold 1,024 queries of 32 tokens, or 4 documents
     of 8,192; a batch of such requests is computed 1,024 tokens at a time.
     """
 
@@ -24,7 +24,7 @@ class BackendSettings(BaseSettings):
         16 * 1024 * 1024, ge=1, description="Most bytes of text that one request may hold."
     )
     max_request_tokens: int = Field(
-        65536,
+        32768,
         ge=8192,
         description="Most tokens, after truncation, that one request may hold; their hidden "
         "states stay in memory until the heads have read them (4 KB a token in FP32).",

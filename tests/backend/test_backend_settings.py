@@ -22,7 +22,7 @@ def test_the_defaults_are_those_of_the_worked_example():
     settings = BackendSettings()
 
     assert 2048 == settings.max_texts_per_request
-    assert 2048 * 32 == 8 * 8192 == settings.max_request_tokens
+    assert 1024 * 32 == 4 * 8192 == settings.max_request_tokens
     assert 1024 == settings.microbatch_tokens
     assert len(os.sched_getaffinity(0)) == settings.trunk_threads
 

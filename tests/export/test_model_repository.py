@@ -258,6 +258,7 @@ def test_profiles_differ_only_in_how_a_model_is_run(repository, model):
     how = (
         "backend",
         "default_model_filename",
+        "max_batch_size",
         "instance_group",
         "batch_output",
         "optimization",

@@ -45,7 +45,7 @@ def states(rows: int, width: int = 384, value: float = 1.0) -> np.ndarray[Any, A
         (["x"] * 2049, {}, "the request holds 2049 texts; at most 2048"),
         (["x" * 1000] * 2048 + [""], {}, "the request holds 2049 texts"),
         (["x " * 5_000_000] * 2, {}, "the request holds 20000000 bytes of text; at most 16777216"),
-        (["x " * 9000] * 9, {}, "the request holds 73728 tokens; at most 65536"),
+        (["x " * 9000] * 5, {}, "the request holds 40960 tokens; at most 32768"),
     ],
 )
 def test_a_bad_text_request_is_refused(
@@ -98,8 +98,8 @@ BAD_INNER_REQUESTS = [
     (TRUNK.name, {"input_ids": ids(*[5] * 8193), "lengths": ids(8193)}, "says 8193 tokens"),
     (
         TRUNK.name,
-        {"input_ids": ids(*[5] * 73728), "lengths": ids(*[8192] * 9)},
-        "holds 73728 tokens",
+        {"input_ids": ids(*[5] * 40960), "lengths": ids(*[8192] * 5)},
+        "holds 40960 tokens",
     ),
     (
         SPARSE.name,
