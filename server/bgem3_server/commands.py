@@ -9,11 +9,15 @@ from typing import Any
 
 import click
 
+from bgem3_client.command_line.requirements import require
 from bgem3_client.command_line.settings_options import read_settings, settings_options
 from bgem3_server.console import Console
 from bgem3_server.settings import ServeSettings
 from bgem3_server.signal_inbox import SignalInbox
 from bgem3_server.triton.supervisor import Supervisor
+
+# The models run in this environment, inside Triton.
+require("tokenizers", "torch")
 
 
 @click.command()

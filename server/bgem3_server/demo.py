@@ -10,8 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bgem3_client import Client, Embeddings, colbert_score, dense_score, lexical_score
+from bgem3_client.command_line.requirements import require
 from bgem3_server.repository import read_repository
 from bgem3_server.serving import running_triton
+
+# The models run in this environment, inside Triton.
+require("tokenizers", "torch")
 
 TEXTS = (
     "如何重置微信支付密码",
