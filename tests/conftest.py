@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,11 @@ from bgem3_server.triton.addresses import Addresses
 
 FAIL_ON_SKIP = "BGEM3_FAIL_ON_SKIP"
 """Set where everything that a test may need is installed: a skip is then a failure."""
+
+
+# In the background of a shell, SIGINT begins ignored, and the programs that tests interrupt would
+# inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
