@@ -16,6 +16,7 @@ from bgem3_backend.contract import TRUNK, Tensor
 from bgem3_backend.heads import LinearHead
 from bgem3_backend.onnx_trunk import OnnxTrunk
 from bgem3_backend.packed_texts import PackedTexts
+from bgem3_backend.settings import BackendSettings
 from bgem3_backend.sparse import SparseHead
 from bgem3_backend.text_tokenizer import TextTokenizer, Truncation
 from bgem3_export.checkpoint import Checkpoint
@@ -189,7 +190,13 @@ def _exported(
     checkpoint: Checkpoint, packed: PackedTexts, graph: Path, heads: dict[str, Path], device: Device
 ) -> Iterator[Representations]:
     """Run what will serve on all texts at once, and take the answers apart again."""
-    trunk = OnnxTrunk(graph, threads=torch.get_num_threads(), microbatch_tokens=1024, device=device)
+    settings = BackendSettings()
+    trunk = OnnxTrunk(
+        graph,
+        threads=settings.trunk_threads,
+        microbatch_tokens=settings.microbatch_tokens,
+        device=device,
+    )
     ((_, output),) = trunk.run([packed], lambda tokens, padded_tokens: None)
 
     place = torch.device(device)

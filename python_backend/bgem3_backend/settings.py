@@ -12,7 +12,7 @@ class BackendSettings(BaseSettings):
     """Limits and resources of one model process.
 
     Worked example: with the defaults a request may hold 1,024 queries of 32 tokens, or 4 documents
-    of 8,192; a batch of such requests is computed 1,024 tokens at a time.
+    of 8,192; a batch of such requests is computed 512 tokens at a time.
     """
 
     model_config = SettingsConfigDict(env_prefix="BGEM3_", frozen=True)
@@ -30,7 +30,7 @@ class BackendSettings(BaseSettings):
         "states stay in memory until the heads have read them (4 KB a token in FP32).",
     )
     microbatch_tokens: int = Field(
-        1024,
+        512,
         ge=1,
         description="Tokens, padding in attention included, that the CPU trunk computes at once; "
         "a longer text is computed alone.",
