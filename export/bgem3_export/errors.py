@@ -6,7 +6,7 @@
     - SourceError            the model's name or folder leads nowhere
     - HubError               the hub cannot be reached, or refuses
     - ParityError            the exported graph does not give what the checkpoint gives
-    - RepositoryError        the output folder is no repository, or one of another model
+    - RepositoryError        a folder is no repository of ours, or one of another model
     - DeviceError            the chosen device cannot be used here
     - DownloadError          a pinned file could not be fetched
     - HashMismatchError      a file is not the one that was pinned
@@ -41,7 +41,7 @@ class ParityError(ExportError):
 
 
 class RepositoryError(ExportError):
-    """The output folder is not a repository of ours, or one of another model."""
+    """A folder is not a repository of ours, or one of another model or format."""
 
     exit_code = 2
 

@@ -25,7 +25,8 @@ from bgem3_backend.contract import (
 from bgem3_export.checkpoint import TOKENIZER_FILE, Checkpoint, LinearHead
 from bgem3_export.errors import DeviceError, RepositoryError
 from bgem3_export.manifest import MANIFEST_FILE, Manifest, ModelShape, Version
-from bgem3_export.parity import Device, ParityReport, check_graph_contract, measure_parity
+from bgem3_export.parity import Device, check_graph_contract, measure_parity
+from bgem3_export.parity_report import ParityReport
 from bgem3_export.publishing import check_free_space, exclusive, published
 from bgem3_export.source import Source, file_sha256
 from bgem3_export.templates import render_templates, templates_directory

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from bgem3_export.errors import RepositoryError
-from bgem3_export.parity import ParityReport
+from bgem3_export.parity_report import ParityReport
 
 MANIFEST_FILE: Final = "manifest.json"
 FORMAT_VERSION: Final = 1

@@ -9,7 +9,6 @@ from typing import Final, Literal
 import numpy as np
 import onnx
 import torch
-from pydantic import BaseModel, ConfigDict
 
 from bgem3_backend.colbert import ColbertHead
 from bgem3_backend.contract import TRUNK, Tensor
@@ -21,6 +20,7 @@ from bgem3_backend.sparse import SparseHead
 from bgem3_backend.text_tokenizer import TextTokenizer, Truncation
 from bgem3_export.checkpoint import Checkpoint
 from bgem3_export.errors import ParityError
+from bgem3_export.parity_report import OutputParity, ParityReport, Tolerance
 from bgem3_export.reference import FloatArray, Reference, Representations
 from bgem3_export.reference_texts import REFERENCE_TEXTS, long_reference_text
 from bgem3_export.trunk_graph import GRAPH_FILE, Precision
@@ -30,20 +30,6 @@ Device = Literal["cpu", "cuda"]
 # Long enough for any error of positions or of attention's padding to show, short enough to be
 # computed twice while somebody waits.
 _LONG_TEXT_TOKENS: Final = 2048
-
-
-class Tolerance(BaseModel):
-    """What an output may differ from the reference by.
-
-    Attributes:
-        smallest_cosine: Between a vector and its reference, at least.
-        largest_difference: Between two numbers, at most; None where only the direction counts.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    smallest_cosine: float
-    largest_difference: float | None
 
 
 TOLERANCES: Final[dict[Precision, dict[str, Tolerance]]] = {
@@ -60,56 +46,6 @@ TOLERANCES: Final[dict[Precision, dict[str, Tolerance]]] = {
         "colbert": Tolerance(smallest_cosine=0.999, largest_difference=2e-2),
     },
 }
-
-
-class OutputParity(BaseModel):
-    """How far one output is from the reference, over all texts."""
-
-    model_config = ConfigDict(frozen=True)
-
-    smallest_cosine: float
-    largest_difference: float
-    tolerance: Tolerance
-
-    @property
-    def holds(self) -> bool:
-        """Whether the output is within its tolerance; NaN never is."""
-        allowed = self.tolerance.largest_difference
-        return self.smallest_cosine >= self.tolerance.smallest_cosine and (
-            allowed is None or self.largest_difference <= allowed
-        )
-
-
-class ParityReport(BaseModel):
-    """The comparison of one export with its checkpoint."""
-
-    model_config = ConfigDict(frozen=True)
-
-    texts: int
-    tokens: int
-    outputs: dict[str, OutputParity]
-
-    def check(self) -> None:
-        """Raise when an output is out of tolerance.
-
-        Raises:
-            ParityError: Names the outputs and by how much they miss.
-        """
-        missed = [
-            f"{name}: smallest cosine {output.smallest_cosine:.7f} "
-            f"(at least {output.tolerance.smallest_cosine}), largest difference "
-            f"{output.largest_difference:.2e} "
-            f"(at most {output.tolerance.largest_difference or 'any'})"
-            for name, output in self.outputs.items()
-            if not output.holds
-        ]
-        if missed:
-            raise ParityError(
-                "the export differs from the checkpoint by more than is allowed; nothing was "
-                "published.\n  " + "\n  ".join(missed) + "\nTry --precision fp32; if that fails "
-                "too, the checkpoint holds something that this exporter does not know: please "
-                "report it with these figures"
-            )
 
 
 def check_graph_contract(graph: Path, hidden_size: int, precision: Precision) -> None:

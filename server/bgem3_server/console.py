@@ -79,16 +79,18 @@ class Console:
 
 def describe_model(ready: Ready) -> str:
     """Return one line on what is served."""
-    export = ready.manifest.newest
-    size = ready.model.hidden_size or ready.manifest.model.hidden_size
-    parts = [
-        f"model: {ready.model.name} version {', '.join(ready.model.versions)}",
-        *([export.source] if export.source and not export.demo else []),
-        *([f"{size} dimensions"] if size else []),
-        *([ready.manifest.model.precision] if ready.manifest.model.precision else []),
-        f"profile {ready.profile.profile}",
-        *([f"demo model: {size} dimensions, not BGE-M3"] if export.demo else []),
-    ]
+    name = f"model: {ready.model.name} version {', '.join(ready.model.versions)}"
+    profile = f"profile {ready.profile.profile}"
+    if ready.manifest is None:
+        size = ready.model.hidden_size
+        return "; ".join([name, *([f"{size} dimensions"] if size else []), profile])
+    shape = ready.manifest.model
+    export = ready.manifest.versions[ready.manifest.newest]
+    parts = [name, f"{shape.hidden_size} dimensions", shape.precision, profile]
+    if export.demo:
+        parts.append(f"demo model: {shape.hidden_size} dimensions, not BGE-M3")
+    else:
+        parts.insert(1, export.source)
     return "; ".join(parts)
 
 

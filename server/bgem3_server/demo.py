@@ -43,7 +43,7 @@ def demo(repository: Path) -> None:
             embeddings = client.encode(TEXTS, {"dense", "sparse", "colbert"}, return_tokens=True)
             answer_milliseconds = (time.monotonic() - asked) * 1e3
     size = embeddings.dense.shape[1]
-    if manifest.newest.demo:
+    if manifest is not None and manifest.versions[manifest.newest].demo:
         console.print(f"[bold]demo model: {size} dimensions, not BGE-M3[/bold]")
     console.print(
         f"Triton was ready in {ready_seconds:.1f} s. One request, {len(TEXTS)} texts, "

@@ -1,7 +1,8 @@
 """Why a server did not start, or did not stay.
 
+A directory that is no model repository is a RepositoryError of the export's tree.
+
 * BgeM3Error
-  + RepositoryError            the directory is not a model repository of this project
   + InstallationError          there is no tritonserver that can run here
   + StartError                 Triton ran, but did not come up
     - PortInUseError           somebody else listens on one of its ports
@@ -16,12 +17,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bgem3_client.errors import BgeM3Error
-
-
-class RepositoryError(BgeM3Error):
-    """The directory is not a model repository of this project."""
-
-    exit_code = 2
 
 
 class InstallationError(BgeM3Error):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 from click.testing import CliRunner
+from demo_manifest import demo_manifest
 
 from bgem3_client.errors import BgeM3Error
+from bgem3_export.errors import RepositoryError
 from bgem3_server.commands import serve
-from bgem3_server.errors import RepositoryError
-from bgem3_server.repository import Manifest, ModelShape, Version, read_repository
+from bgem3_server.repository import read_repository
 
 
 def test_missing_directory(tmp_path):
@@ -29,30 +30,33 @@ def test_directory_without_the_public_model(tmp_path):
 
 def test_repository_without_a_manifest(make_repository):
     """Triton needs none."""
-    assert Manifest() == read_repository(make_repository())
+    assert read_repository(make_repository()) is None
 
 
-def test_manifest_is_read_leniently(make_repository):
-    """Keys that serving does not know are other commands' business."""
+def test_manifest_is_what_the_export_wrote(make_repository):
+    """Read by the export's own reader."""
     repository = make_repository()
-    (repository / "manifest.json").write_text(
-        '{"model": {"hidden_size": 384, "colbert_size": 384},'
-        ' "versions": {"9": {"source": "demo", "demo": true}, "10": {"source": "BAAI/bge-m3"}}}'
-    )
+    manifest = demo_manifest()
+    manifest.write(repository)
 
-    manifest = read_repository(repository)
-
-    assert ModelShape(hidden_size=384) == manifest.model
-    assert Version(source="BAAI/bge-m3", demo=False) == manifest.newest
+    assert manifest == read_repository(repository)
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"versions": {"1": {"demo": "perhaps"}}}'])
-def test_damaged_manifest(make_repository, text):
-    """The repository is not what its maker left."""
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is damaged"),
+        ("[1]", "is damaged"),
+        ('{"format_version": 1, "versions": {"1": {"demo": "perhaps"}}}', "is damaged"),
+        ('{"format_version": 99}', "has format 99, and this release writes format 1"),
+    ],
+)
+def test_damaged_or_foreign_manifest(make_repository, text, message):
+    """The repository is not what its maker left, or another release made it."""
     repository = make_repository()
     (repository / "manifest.json").write_text(text)
 
-    with pytest.raises(RepositoryError, match=r"manifest\.json is damaged"):
+    with pytest.raises(RepositoryError, match=message):
         read_repository(repository)
 
 

@@ -9,7 +9,8 @@ from contextlib import suppress
 import pytest
 from serve_command import answer
 
-from bgem3_server.errors import ModelLoadError, RepositoryError
+from bgem3_export.errors import RepositoryError
+from bgem3_server.errors import ModelLoadError
 from bgem3_server.serving import running_triton
 from bgem3_server.settings import ServeSettings
 from bgem3_server.triton import supervisor

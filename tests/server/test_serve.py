@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import signal
 import socket
 import time
@@ -12,6 +11,7 @@ import urllib.request
 import psutil
 import pytest
 import tritonclient.grpc as triton_grpc
+from demo_manifest import demo_manifest
 from serve_command import answer, family, shared_memory, still_running, wait_until
 
 pytestmark = pytest.mark.live
@@ -61,10 +61,9 @@ def test_only_loopback_is_bound(make_repository, start_serve):
 
 
 def test_demo_model_is_said_aloud(make_repository, start_serve):
-    """Nobody takes the demo model for BGE-M3; unknown keys of the manifest do no harm."""
+    """Nobody takes the demo model for BGE-M3."""
     repository = make_repository()
-    manifest = {"model": {"hidden_size": 384}, "versions": {"1": {"demo": True}}, "tools": {}}
-    (repository / "manifest.json").write_text(json.dumps(manifest))
+    demo_manifest().write(repository)
 
     serve = start_serve(repository)
     serve.wait_ready()

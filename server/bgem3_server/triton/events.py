@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bgem3_server.repository import Manifest
+from bgem3_export.manifest import Manifest
 from bgem3_server.triton.addresses import Addresses
 from bgem3_server.triton.installation import Installation
 from bgem3_server.triton.probe import Finding, ServedModel
@@ -31,7 +31,7 @@ class Ready:
 
     addresses: Addresses
     model: ServedModel
-    manifest: Manifest
+    manifest: Manifest | None
     profile: ProfileChoice
 
     def __str__(self) -> str:

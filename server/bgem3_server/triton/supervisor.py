@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bgem3_export.manifest import Manifest
 from bgem3_server.errors import GaveUpError, PortInUseError, StartError
-from bgem3_server.repository import Manifest, read_repository
+from bgem3_server.repository import read_repository
 from bgem3_server.settings import ServeSettings
 from bgem3_server.triton.addresses import Addresses, pick_addresses
 from bgem3_server.triton.command import triton_command
@@ -41,7 +42,7 @@ _REPROBE_SECONDS: Final = 1.0
 class _Plan:
     """What is served, by what; the same for every start."""
 
-    manifest: Manifest
+    manifest: Manifest | None
     installation: Installation
     profile: ProfileChoice
 
