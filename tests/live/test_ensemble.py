@@ -88,7 +88,7 @@ def test_the_outputs_fit_together(connection: grpcclient.InferenceServerClient) 
     answer = embed(connection, ["", "two words", "<mask>"], names, max_length=4)
     lengths = answer["token_lengths"][0]
 
-    assert lengths.tolist() == [2, 4, 4] or lengths.max() <= 4
+    assert lengths.tolist() == [2, 4, 3]
     assert answer["colbert_lengths"][0].tolist() == (lengths - 1).tolist()
     assert answer["colbert"].shape[1] == (lengths - 1).sum()
     assert answer["sparse_lengths"].sum() == answer["sparse_indices"].shape[1]

@@ -82,8 +82,9 @@ class Batch:
     """The requests that Triton hands over together, and one response for each of them.
 
     A failure stays with its own request. The responses go back all at once, when ``execute``
-    returns: Triton 24.10 offers to send each as soon as it is ready, and dies of it in an ensemble
-    (a segmentation fault in ``TRITONBACKEND_ResponseSend`` when requests are in flight together).
+    returns. Triton offers to send each as soon as it is ready, but that costs a message between
+    the processes for each, and an exception that leaves ``execute`` after one was sent ends the
+    whole server (seen with 24.10).
     """
 
     def __init__(self, requests: Sequence[Any], not_finite: Counter | None = None) -> None:

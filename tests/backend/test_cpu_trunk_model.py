@@ -1,0 +1,115 @@
+"""The CPU trunk's batch when something in it goes wrong: what no live test can provoke."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+
+import numpy as np
+import pytest
+from triton_utilities import Logger, MetricFamily, Request, triton_utilities
+
+from bgem3_backend.onnx_trunk import TrunkOutput
+
+
+@pytest.fixture
+def model(monkeypatch, tmp_path):
+    """The model as Triton loads it, but for the graph."""
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", triton_utilities())
+    for name in [name for name in sys.modules if name.startswith("bgem3_backend.models")]:
+        monkeypatch.delitem(sys.modules, name)
+    module = importlib.import_module("bgem3_backend.models.cpu_trunk")
+    monkeypatch.setattr(module, "OnnxTrunk", lambda *arguments, **options: None)
+    parameters = {"vocabulary_size": "100", "max_length_tokens": "8192"}
+    model = module.TritonPythonModel()
+    model.initialize(
+        {
+            "model_config": json.dumps(
+                {"parameters": {k: {"string_value": v} for k, v in parameters.items()}}
+            ),
+            "model_repository": str(tmp_path),
+            "model_version": "1",
+            "model_instance_kind": "CPU",
+            "model_instance_device_id": "0",
+        }
+    )
+    yield model
+    for name in [name for name in sys.modules if name.startswith("bgem3_backend.models")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+class Trunk:
+    """Answers requests in the reverse of their order; may give NaN, or fail after some."""
+
+    def __init__(self, nan_at=None, fails_after=None):
+        self.nan_at, self.fails_after = nan_at, fails_after
+
+    def run(self, requests, on_microbatch):
+        on_microbatch(6, 8)
+        for answered, position in enumerate(reversed(range(len(requests)))):
+            if answered == self.fails_after:
+                raise MemoryError("no memory for the hidden states")
+            size = requests[position].input_ids.size
+            value = np.nan if position == self.nan_at else position
+            dense = np.full((requests[position].lengths.size, 4), value, np.float32)
+            yield position, TrunkOutput(dense, np.full((size, 4), position, np.float32))
+
+
+def request(*ids, lengths=None):
+    """One text, unless said otherwise."""
+    return Request(
+        input_ids=np.array([ids], np.int32), lengths=np.array([lengths or [len(ids)]], np.int32)
+    )
+
+
+def test_each_request_gets_its_own_answer(model):
+    """In their order, whatever order they are computed in; work is counted."""
+    model._trunk = Trunk()
+    responses = model.execute([request(0, 2), request(0, 5, 2), request(0, 7, 8, 2)])
+
+    assert [0.0, 1.0, 2.0] == [float(answer.outputs["dense"][0, 0, 0]) for answer in responses]
+    assert [2, 3, 4] == [answer.outputs["hidden_states"].shape[1] for answer in responses]
+    assert 6 == MetricFamily.made["bgem3_trunk_tokens_total"].value
+    assert 0.75 == MetricFamily.made["bgem3_packing_efficiency_ratio"].value
+
+
+def test_a_bad_request_fails_alone(model):
+    """It never reaches the trunk, and its neighbours keep their places."""
+    model._trunk = Trunk()
+    responses = model.execute([request(0, 2), request(0, 100, 2), request(0, 2)])
+
+    assert [None, "INVALID_ARG", None] == [
+        answer.error and answer.error.code for answer in responses
+    ]
+    assert 1.0 == responses[2].outputs["dense"][0, 0, 0]
+
+
+def test_a_vector_that_is_not_finite_is_withheld(model):
+    """An error for that request alone, counted."""
+    model._trunk = Trunk(nan_at=1)
+    responses = model.execute([request(0, 2), request(0, 2), request(0, 2)])
+
+    assert [None, "INTERNAL", None] == [answer.error and answer.error.code for answer in responses]
+    assert {} == responses[1].outputs
+    assert 1 == MetricFamily.made["bgem3_not_finite_total"].value
+
+
+def test_a_graph_that_fails_fails_only_what_still_waits(model):
+    """What was done before is answered; the rest gets the reason, and the log the traceback."""
+    model._trunk = Trunk(fails_after=1)
+    responses = model.execute([request(0, 2), request(0, 2), request(0, 2)])
+
+    assert ["INTERNAL", "INTERNAL", None] == [
+        answer.error and answer.error.code for answer in responses
+    ]
+    assert "no memory for the hidden states" in responses[0].error.message
+    assert any("MemoryError" in line for line in Logger.errors)
+
+
+def test_a_batch_without_a_good_request_runs_nothing(model):
+    """The trunk is asked for nothing, and everybody is answered."""
+    model._trunk = Trunk(fails_after=0)
+    (response,) = model.execute([request(0, 2, lengths=[5])])
+
+    assert "INVALID_ARG" == response.error.code

@@ -1,0 +1,83 @@
+"""Stands in for ``triton_python_backend_utils``, which exists inside Triton alone."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+
+
+class Tensor:
+    def __init__(self, name: str, value: np.ndarray[Any, Any]) -> None:
+        self.name, self.value = name, value
+
+    def as_numpy(self) -> np.ndarray[Any, Any]:
+        return self.value
+
+
+class TritonError:
+    INTERNAL, INVALID_ARG = "INTERNAL", "INVALID_ARG"
+
+    def __init__(self, message: str, code: str) -> None:
+        self.message, self.code = message, code
+
+
+class InferenceResponse:
+    def __init__(
+        self, outputs: list[Tensor] | None = None, error: TritonError | None = None
+    ) -> None:
+        self.outputs = {tensor.name: tensor.value for tensor in outputs or []}
+        self.error = error
+
+
+class Metric:
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def increment(self, amount: float) -> None:
+        self.value += amount
+
+    def set(self, value: float) -> None:
+        self.value = value
+
+
+class MetricFamily:
+    COUNTER, GAUGE = "counter", "gauge"
+    made: ClassVar[dict[str, Metric]] = {}
+
+    def __init__(self, name: str, description: str, kind: str) -> None:
+        self.name = name
+
+    def Metric(self, labels: dict[str, str]) -> Metric:  # noqa: N802 - Triton's name
+        return self.made.setdefault(self.name, Metric())
+
+
+class Logger:
+    errors: ClassVar[list[str]] = []
+
+    @classmethod
+    def log_error(cls, message: str) -> None:
+        cls.errors.append(message)
+
+
+class Request:
+    """A request with inputs by name."""
+
+    def __init__(self, **inputs: np.ndarray[Any, Any]) -> None:
+        self.inputs = inputs
+
+
+def get_input_tensor_by_name(request: Request, name: str) -> Tensor:
+    return Tensor(name, request.inputs[name])
+
+
+def triton_utilities() -> ModuleType:
+    """Return a module with all of the above, its metrics and its log empty."""
+    module = ModuleType("triton_python_backend_utils")
+    MetricFamily.made = {}
+    Logger.errors = []
+    for item in (Tensor, TritonError, InferenceResponse, MetricFamily, Logger):
+        setattr(module, item.__name__, item)
+    module.get_input_tensor_by_name = get_input_tensor_by_name  # type: ignore[attr-defined]
+    return module
