@@ -65,15 +65,20 @@ def find_source(model: str, progress: Callable[[str], None] = lambda message: No
         DiskSpaceError: There is no room for the hub's files.
         ExportError: The demo model cannot be built.
     """
-    if model == DEMO:
-        from bgem3_export.demo_model import demo_model
+    from bgem3_export.demo_model import demo_model, is_demo_model
 
+    if model == DEMO:
         directory = demo_model(progress=progress)
         return Source(DEMO, _content_hash(directory), directory, is_demo=True)
     directory = Path(model).expanduser()
     if directory.is_dir():
         progress("reading the checkpoint's files")
-        return Source(directory.resolve().name, _content_hash(directory), directory)
+        return Source(
+            directory.resolve().name,
+            _content_hash(directory),
+            directory,
+            is_demo=is_demo_model(directory),
+        )
     if directory.exists():
         raise SourceError(f"{model} is a file; give the folder that holds the checkpoint's files")
     if _HUB_NAME.fullmatch(model) is None:

@@ -89,6 +89,13 @@ def test_the_revision_of_a_folder_is_its_content(tiny_directory):
     assert 1 + len(FILES) + 1 == len(revisions)
 
 
+def test_a_folder_of_the_demo_model_is_known_for_what_it_is(demo_model_directory):
+    """Also when it is given by its path, or was copied."""
+    source = find_source(str(demo_model_directory))
+
+    assert (demo_model_directory.name, True) == (source.name, source.is_demo)
+
+
 def test_demo_is_the_demo_model(tiny_directory, monkeypatch):
     """It is marked as such, so that it is always said aloud."""
     monkeypatch.setattr(demo_model, "demo_model", lambda progress: tiny_directory)

@@ -5,6 +5,6 @@ XLM-RoBERTa checkpoint with BGE-M3's two heads that everything which loads BGE-M
 384 dimensions and is *not* BGE-M3: it proves code paths and ranking, not accuracy or speed.
 """
 
-from bgem3_export.demo_model.cache import build_demo_model, demo_model
+from bgem3_export.demo_model.cache import build_demo_model, demo_model, is_demo_model
 
-__all__ = ["build_demo_model", "demo_model"]
+__all__ = ["build_demo_model", "demo_model", "is_demo_model"]

@@ -87,6 +87,11 @@ def build_demo_model(
     return directory
 
 
+def is_demo_model(directory: Path) -> bool:
+    """Whether a directory holds the demo model, wherever it was built or copied to."""
+    return (directory / _KEY_FILE).is_file()
+
+
 def demo_model_key() -> str:
     """Return a hash of all that makes the demo model: the wheels and the builder's source."""
     digest = hashlib.sha256()
@@ -124,7 +129,7 @@ def _is_current(directory: Path) -> bool:
 
 
 def _check_replaceable(directory: Path) -> None:
-    if not directory.exists() or (directory / _KEY_FILE).is_file():
+    if not directory.exists() or is_demo_model(directory):
         return
     if not directory.is_dir() or any(directory.iterdir()):
         raise DirectoryInUseError(
