@@ -1,0 +1,1 @@
+"""The HTTP service in front of Triton: many dialects, one way to encode."""

@@ -1,0 +1,65 @@
+"""One HTTP request on its way through the service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+from starlette.requests import HTTPConnection
+
+from bgem3_client.deadline import Deadline
+from bgem3_server.gateway.dialects.dialect import Dialect
+
+CALL_KEY: Final = "bgem3.call"
+"""Where the ASGI scope holds the :class:`Call`."""
+
+
+class Priority(IntEnum):
+    """Who goes first; smaller is sooner."""
+
+    INTERACTIVE = 0
+    BULK = 1
+
+
+@dataclass
+class Call:
+    """What is known of a request beside its body, and what becomes known while it is answered.
+
+    Attributes:
+        request_id: The caller's own, or one that was made here.
+        dialect: Decides the shape of errors; a route that serves two sets it from the body.
+        deadline: When the answer must be there.
+        priority: As the caller asked; None lets the size decide.
+        headers: For Triton: the trace that this request belongs to.
+        modes: The representations asked for, joined by ``+``; for metrics and logs.
+        texts: How many texts were encoded.
+        tokens: How many tokens they had, after truncation.
+        truncated: How many texts were cut.
+        queue_seconds: How long the request's first part waited for its turn.
+        finish: Closed when the response has been sent or given up.
+    """
+
+    request_id: str
+    dialect: Dialect
+    deadline: Deadline
+    priority: Priority | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    modes: str = ""
+    texts: int = 0
+    tokens: int = 0
+    truncated: int = 0
+    queue_seconds: float = 0.0
+    finish: ExitStack = field(default_factory=ExitStack)
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called when the response has been sent or given up."""
+        self.finish.callback(callback)
+
+
+async def current_call(connection: HTTPConnection) -> Call:
+    """Return the call that a request belongs to: a FastAPI dependency."""
+    call: Call = connection.scope[CALL_KEY]
+    return call

@@ -1,0 +1,202 @@
+"""What surrounds every request: its id, its deadline, its end, and errors as answers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from typing import Final
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bgem3_client.deadline import Deadline
+from bgem3_client.errors import InvalidInputError
+from bgem3_server.gateway.call import CALL_KEY, Call, Priority
+from bgem3_server.gateway.dialects.dialect import dialect_of
+from bgem3_server.gateway.error_table import error_kind
+from bgem3_server.gateway.errors import BodyTimeoutError, TooLargeError
+from bgem3_server.gateway.metrics import Metrics
+from bgem3_server.gateway.problem import problem_response
+from bgem3_server.gateway.settings import GatewaySettings
+
+_REQUEST_ID: Final = re.compile(r"[0-9A-Za-z_.:-]{1,128}")
+_PRIORITIES: Final = {"interactive": Priority.INTERACTIVE, "bulk": Priority.BULK}
+
+log = structlog.get_logger("bgem3.gateway")
+
+
+class CallMiddleware:
+    """Gives each request its :class:`Call`, and turns whatever it raises into an answer.
+
+    Pure ASGI: what is measured and limited here costs every short request.
+    """
+
+    def __init__(self, app: ASGIApp, settings: GatewaySettings, metrics: Metrics) -> None:
+        self._app = app
+        self._settings = settings
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; see ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        call = Call(
+            _request_id(headers),
+            dialect_of(scope["path"]),
+            Deadline.after(self._settings.request_timeout_seconds),
+        )
+        scope[CALL_KEY] = call
+        exchange = _Exchange(call, receive, send, self._settings)
+        try:
+            try:
+                exchange.check_size(headers)
+                self._read_headers(headers, call)
+                await self._app(scope, exchange.receive, exchange.send)
+            except Exception as error:
+                if exchange.status:
+                    raise  # the connection is cut: a broken answer must not look like a whole one
+                self._tell(error, call)
+                await problem_response(error, call)(scope, receive, exchange.send)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not exchange.caller_left or task is None:
+                raise
+            task.uncancel()  # it was us, and there is nobody to answer
+        finally:
+            exchange.end()
+            call.finish.close()
+            self._count(scope, exchange, call, loop.time() - began)
+
+    def _read_headers(self, headers: Headers, call: Call) -> None:
+        if (name := headers.get("x-priority")) is not None:
+            if name.lower() not in _PRIORITIES:
+                raise InvalidInputError(f"X-Priority is {name!r}; send 'interactive' or 'bulk'")
+            call.priority = _PRIORITIES[name.lower()]
+        if (timeout := headers.get("x-timeout-seconds")) is not None:
+            call.deadline = Deadline.after(
+                min(_seconds(timeout), self._settings.request_timeout_seconds)
+            )
+
+    def _tell(self, error: Exception, call: Call) -> None:
+        kind = error_kind(error)
+        self._metrics.rejections.labels(kind.code).inc()
+        if kind.ours:
+            log.error("request failed", request_id=call.request_id, exc_info=error)
+
+    def _count(self, scope: Scope, exchange: _Exchange, call: Call, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        status = exchange.status or 499  # as nginx calls a caller who left
+        metrics = self._metrics
+        metrics.requests.labels(route, call.dialect.value, str(status)).inc()
+        metrics.latency_seconds.labels(route, call.modes).observe(seconds)
+        metrics.texts.inc(call.texts)
+        metrics.tokens.inc(call.tokens)
+        metrics.truncated_texts.inc(call.truncated)
+        log.info(
+            "request",
+            request_id=call.request_id,
+            method=scope["method"],
+            route=route,
+            status=status,
+            milliseconds=round(seconds * 1e3, 1),
+            modes=call.modes,
+            texts=call.texts,
+            tokens=call.tokens,
+            queue_milliseconds=round(call.queue_seconds * 1e3, 1),
+        )
+
+
+class _Exchange:
+    """The two directions of one request, watched.
+
+    Attributes:
+        status: Of the answer, once it has begun; 0 before.
+        caller_left: The caller hung up before the answer began.
+    """
+
+    def __init__(self, call: Call, receive: Receive, send: Send, settings: GatewaySettings) -> None:
+        self.status = 0
+        self.caller_left = False
+        self._call = call
+        self._receive = receive
+        self._send = send
+        self._settings = settings
+        self._body_bytes = 0
+        self._task = asyncio.current_task()
+        self._watcher: asyncio.Task[Message] | None = None
+
+    def check_size(self, headers: Headers) -> None:
+        """Refuse a body that says itself that it is too large.
+
+        Raises:
+            TooLargeError: It is.
+        """
+        length = headers.get("content-length", "")
+        self._check_bytes(int(length) if length.isdecimal() else 0)
+
+    async def receive(self) -> Message:
+        """Pass on the body; when it is complete, watch whether the caller stays."""
+        if self._watcher is not None:
+            return await asyncio.shield(self._watcher)
+        try:
+            async with asyncio.timeout(self._settings.body_timeout_seconds):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise BodyTimeoutError(
+                f"nothing of the body arrived for {self._settings.body_timeout_seconds:g} s"
+            ) from error
+        if message["type"] == "http.request":
+            self._body_bytes += len(message.get("body", b""))
+            self._check_bytes(self._body_bytes)
+            if not message.get("more_body", False):
+                self._watcher = asyncio.create_task(self._watch())
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass on the answer, with the request's id."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["X-Request-Id"] = self._call.request_id
+        await self._send(message)
+
+    def end(self) -> None:
+        """Stop watching."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    async def _watch(self) -> Message:
+        message = await self._receive()
+        if not self.status and self._task is not None:
+            self.caller_left = True
+            self._task.cancel()
+        return message
+
+    def _check_bytes(self, size_bytes: int) -> None:
+        limit = self._settings.max_body_bytes
+        if size_bytes > limit:
+            raise TooLargeError(
+                f"the request's body has more than {limit} bytes: send fewer texts a request",
+                figures={"limit_bytes": limit},
+            )
+
+
+def _request_id(headers: Headers) -> str:
+    """The caller's own id where it is harmless to repeat, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise InvalidInputError(f"X-Timeout-Seconds is {value!r}; send a number above 0")
+    return seconds

@@ -1,0 +1,1 @@
+"""What callers speak: each dialect has its routes, its schemas and its shape of errors."""

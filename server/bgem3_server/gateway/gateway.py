@@ -1,0 +1,93 @@
+"""The parts of one service process, put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
+
+from bgem3_client import AsyncClient, Limits, RetryPolicy
+from bgem3_client.address import Address
+from bgem3_client.transports import Transport, connect
+from bgem3_server.gateway.call import Call, current_call
+from bgem3_server.gateway.encoder import Encoder
+from bgem3_server.gateway.metrics import Metrics
+from bgem3_server.gateway.model_card import ModelCard, read_model_card
+from bgem3_server.gateway.result_memory import ResultMemory
+from bgem3_server.gateway.scheduler import Scheduler
+from bgem3_server.gateway.settings import GatewaySettings
+from bgem3_server.gateway.token_counter import (
+    LocalTokenCounter,
+    TokenCounter,
+    TritonTokenCounter,
+)
+
+_COUNT_TIMEOUT_SECONDS: Final = 30.0
+# The scheduler decides what is in flight; the client only carries it.
+_CLIENT_LIMITS: Final = Limits(
+    max_in_flight=100_000, max_texts_per_request=2048, max_tokens_per_request=32_768
+)
+# Bridges a reconnection. Longer troubles are the caller's to wait for: it is told when.
+_RETRIES: Final = RetryPolicy(attempts=2)
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What requests are answered with; one for each process."""
+
+    settings: GatewaySettings
+    model: ModelCard
+    client: AsyncClient
+    counter: TokenCounter
+    scheduler: Scheduler
+    memory: ResultMemory
+    metrics: Metrics
+    encoder: Encoder
+
+    @classmethod
+    def assemble(cls, settings: GatewaySettings, transport: Transport | None = None) -> Gateway:
+        """Put the parts together; nothing is sent yet.
+
+        Args:
+            settings: Of the service.
+            transport: Carries the requests instead of a connection to ``settings.triton``.
+
+        Raises:
+            InvalidInputError: A setting is wrong: the address, or the tokenizer.
+            RepositoryError: The repository's manifest is damaged.
+        """
+        transport = transport or connect(Address.parse(settings.triton), {})
+        client = AsyncClient(transport=transport, limits=_CLIENT_LIMITS, retries=_RETRIES)
+        counter: TokenCounter = (
+            LocalTokenCounter(settings.tokenizer)
+            if settings.tokenizer
+            else TritonTokenCounter(transport, _COUNT_TIMEOUT_SECONDS)
+        )
+        scheduler = Scheduler(settings)
+        memory = ResultMemory(settings.max_result_bytes)
+        metrics = Metrics(CollectorRegistry())
+        metrics.waiting_tokens.set_function(lambda: scheduler.waiting_tokens)
+        metrics.in_flight_tokens.set_function(lambda: scheduler.in_flight_tokens)
+        metrics.result_bytes.set_function(lambda: memory.used_bytes)
+        encoder = Encoder(client, counter, scheduler, memory, metrics, settings)
+        return cls(
+            settings,
+            read_model_card(settings),
+            client,
+            counter,
+            scheduler,
+            memory,
+            metrics,
+            encoder,
+        )
+
+
+async def _current_gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+CurrentGateway = Annotated[Gateway, Depends(_current_gateway)]
+CurrentCall = Annotated[Call, Depends(current_call)]

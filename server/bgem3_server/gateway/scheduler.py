@@ -1,0 +1,190 @@
+"""Which requests are let in, and whose texts go to Triton next: both counted in tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from bgem3_server.gateway.call import Priority
+from bgem3_server.gateway.errors import BusyError, TooLargeError
+from bgem3_server.gateway.pace import Pace
+from bgem3_server.gateway.settings import GatewaySettings
+
+# A part smaller than this costs more in messages than it saves in waiting.
+_LEAST_PART_TOKENS: Final = 128
+# One Triton request may hold 32,768 tokens; smaller parts are balanced better over instances.
+_LARGEST_PART_TOKENS: Final = 8192
+# So long after an interactive request another one is expected.
+_EXPECTED_SECONDS: Final = 1.0
+_LONGEST_RETRY_SECONDS: Final = 60
+
+Take = Callable[[int], int]
+"""Takes texts of up to so many tokens off a request, one text at least; returns their tokens."""
+
+
+@dataclass
+class _Waiting:
+    """A request that waits for its turn; ``least_tokens`` is the length of its next text."""
+
+    priority: Priority
+    least_tokens: int
+    take: Take
+    since_seconds: float
+    granted: asyncio.Future[int] = field(default_factory=asyncio.Future)
+
+
+class Scheduler:
+    """The door and the queue before Triton.
+
+    A request is admitted as a whole, or refused at once. Its texts then go to Triton in parts,
+    each as large as there is room for when its turn comes. Interactive parts go first. Bulk parts
+    are kept so small, by the pace that Triton is seen to have, that an interactive request never
+    waits long behind one.
+
+    All methods run in one event loop.
+
+    Attributes:
+        waiting_tokens: Admitted, and not yet sent.
+        in_flight_tokens: Sent, and not yet answered.
+    """
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self.waiting_tokens = 0
+        self.in_flight_tokens = 0
+        self.pace = Pace()
+        self._settings = settings
+        self._queues: dict[Priority, deque[_Waiting]] = {priority: deque() for priority in Priority}
+        self._in_flight = dict.fromkeys(Priority, 0)
+        self._last_interactive_seconds = -math.inf
+
+    @property
+    def load_tokens(self) -> int:
+        """What the budget is held against: waiting and in flight."""
+        return self.waiting_tokens + self.in_flight_tokens
+
+    def check_open(self) -> None:
+        """Refuse early, before the work of counting tokens, when nothing would be let in.
+
+        Raises:
+            BusyError: The budget is spent.
+        """
+        if self.load_tokens >= self._settings.max_load_tokens:
+            raise self._busy(0)
+
+    def admit(self, tokens: int) -> None:
+        """Let a request in.
+
+        Raises:
+            TooLargeError: It has more tokens than may ever wait.
+            BusyError: It has more than may wait now.
+        """
+        budget = self._settings.max_load_tokens
+        if tokens > budget:
+            raise TooLargeError(
+                f"the texts have {tokens} tokens together, and this service takes {budget} at "
+                "once: send fewer or shorter texts a request",
+                figures={"request_tokens": tokens, "budget_tokens": budget},
+            )
+        if self.load_tokens + tokens > budget:
+            raise self._busy(tokens)
+        self.waiting_tokens += tokens
+
+    def withdraw(self, tokens: int) -> None:
+        """Forget tokens that were admitted and will not be sent."""
+        self.waiting_tokens -= tokens
+
+    async def turn(self, priority: Priority, least_tokens: int, take: Take) -> int:
+        """Wait until a part of a request may be sent.
+
+        Args:
+            priority: The request's.
+            least_tokens: The length of its next text.
+            take: Called when its turn has come, with how many tokens may go.
+
+        Returns:
+            The tokens that ``take`` took; call :meth:`done` with them when they are answered.
+        """
+        now = asyncio.get_running_loop().time()
+        if priority is Priority.INTERACTIVE:
+            self._last_interactive_seconds = now
+        waiting = _Waiting(priority, least_tokens, take, now)
+        self._queues[priority].append(waiting)
+        self._dispatch()
+        try:
+            return await waiting.granted
+        except asyncio.CancelledError:
+            if waiting.granted.cancelled() or not waiting.granted.done():
+                self._queues[priority].remove(waiting)
+            else:
+                self.done(priority, waiting.granted.result())
+            raise
+
+    def done(self, priority: Priority, tokens: int) -> None:
+        """A part was answered, or failed."""
+        now = asyncio.get_running_loop().time()
+        self.pace.record(tokens, now)
+        self.in_flight_tokens -= tokens
+        self._in_flight[priority] -= tokens
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while (waiting := self._next(now)) is not None:
+            self._queues[waiting.priority].popleft()
+            if not self.in_flight_tokens:
+                self.pace.begin(now)
+            tokens = waiting.take(max(self._room(waiting.priority, now), waiting.least_tokens))
+            self.waiting_tokens -= tokens
+            self.in_flight_tokens += tokens
+            self._in_flight[waiting.priority] += tokens
+            waiting.granted.set_result(tokens)
+
+    def _next(self, now: float) -> _Waiting | None:
+        """The request whose turn it is, if there is room for its next text."""
+        interactive, bulk = self._queues[Priority.INTERACTIVE], self._queues[Priority.BULK]
+        overdue = bulk and now - bulk[0].since_seconds > self._settings.bulk_patience_seconds
+        for queue in (bulk, interactive) if overdue else (interactive, bulk):
+            if not queue:
+                continue
+            first = queue[0]
+            if first.least_tokens <= self._room(first.priority, now):
+                return first
+            if not self.in_flight_tokens:
+                return first  # larger than all the room there is: it goes alone
+            if queue is interactive or overdue:
+                return None  # nobody passes it, or it would wait for ever
+        return None
+
+    def _room(self, priority: Priority, now: float) -> int:
+        """How many tokens of this priority may be sent now."""
+        room = self._settings.max_in_flight_tokens - self.in_flight_tokens
+        if priority is Priority.BULK:
+            window = self._bulk_window_tokens(now)
+            part = max(window // 2, _LEAST_PART_TOKENS)
+            room = min(room, part if self._in_flight[priority] + part <= max(window, part) else 0)
+        return min(room, _LARGEST_PART_TOKENS)
+
+    def _bulk_window_tokens(self, now: float) -> int:
+        slice_seconds = self._settings.bulk_slice_seconds
+        if now - self._last_interactive_seconds < _EXPECTED_SECONDS:
+            slice_seconds /= 2
+        return int(self.pace.tokens_per_second * slice_seconds)
+
+    def _busy(self, tokens: int) -> BusyError:
+        budget = self._settings.max_load_tokens
+        excess = max(self.load_tokens + tokens - budget, 1)
+        seconds = min(math.ceil(excess / self.pace.tokens_per_second), _LONGEST_RETRY_SECONDS)
+        return BusyError(
+            f"the service is busy: {self.load_tokens} tokens of {budget} are waiting or running; "
+            f"try again in {seconds} s",
+            figures={
+                "request_tokens": tokens,
+                "load_tokens": self.load_tokens,
+                "budget_tokens": budget,
+            },
+            retry_after_seconds=seconds,
+        )
