@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from bgem3_client.transports import Transport
 from bgem3_server.gateway.app import create_app
@@ -18,13 +19,19 @@ from bgem3_server.gateway.settings import GatewaySettings
 def live_service(
     settings: GatewaySettings | None = None, transport: Transport | None = None
 ) -> Iterator[str]:
-    """A served application; gives its URL.
+    """The service; gives its URL.
 
     Args:
         settings: Of the service; host and port are not used.
         transport: Instead of a connection to Triton.
     """
-    app = create_app(settings or GatewaySettings(), transport)
+    with live_app(create_app(settings or GatewaySettings(), transport)) as url:
+        yield url
+
+
+@contextmanager
+def live_app(app: ASGIApp) -> Iterator[str]:
+    """An application behind a real HTTP server; gives its URL."""
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=10))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -144,8 +144,9 @@ class Encoder:
 
         def done(_: asyncio.Task[Embeddings]) -> None:
             self._sent.discard(task)
-            self._scheduler.done(priority, tokens)
-            if not task.cancelled() and (error := task.exception()):
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            self._scheduler.done(priority, tokens, answered=error is None)
+            if error is not None:
                 self._metrics.triton_errors.labels(error_kind(error).code).inc()
 
         task.add_done_callback(done)

@@ -26,7 +26,7 @@ Take = Callable[[int], int]
 """Takes texts of up to so many tokens off a request, one text at least; returns their tokens."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Waiting:
     """A request that waits for its turn; ``least_tokens`` is the length of its next text."""
 
@@ -58,7 +58,7 @@ class Scheduler:
         self.pace = Pace()
         self._settings = settings
         self._queues: dict[Priority, deque[_Waiting]] = {priority: deque() for priority in Priority}
-        self._in_flight = dict.fromkeys(Priority, 0)
+        self._parts_in_flight = dict.fromkeys(Priority, 0)
         self._last_interactive_seconds = -math.inf
 
     @property
@@ -120,15 +120,18 @@ class Scheduler:
             if waiting.granted.cancelled() or not waiting.granted.done():
                 self._queues[priority].remove(waiting)
             else:
-                self.done(priority, waiting.granted.result())
+                self.done(priority, waiting.granted.result(), answered=False)
             raise
 
-    def done(self, priority: Priority, tokens: int) -> None:
-        """A part was answered, or failed."""
+    def done(self, priority: Priority, tokens: int, *, answered: bool = True) -> None:
+        """A part is no longer in flight; one that failed says nothing about the pace."""
         now = asyncio.get_running_loop().time()
-        self.pace.record(tokens, now)
+        if answered:
+            self.pace.record(tokens, now)
+        else:
+            self.pace.begin(now)
         self.in_flight_tokens -= tokens
-        self._in_flight[priority] -= tokens
+        self._parts_in_flight[priority] -= 1
         self._dispatch()
 
     def _dispatch(self) -> None:
@@ -137,42 +140,53 @@ class Scheduler:
             self._queues[waiting.priority].popleft()
             if not self.in_flight_tokens:
                 self.pace.begin(now)
-            tokens = waiting.take(max(self._room(waiting.priority, now), waiting.least_tokens))
+            allowed = min(self._room_tokens, self._part_tokens(waiting.priority, now))
+            tokens = waiting.take(max(allowed, waiting.least_tokens))
             self.waiting_tokens -= tokens
             self.in_flight_tokens += tokens
-            self._in_flight[waiting.priority] += tokens
+            self._parts_in_flight[waiting.priority] += 1
             waiting.granted.set_result(tokens)
 
     def _next(self, now: float) -> _Waiting | None:
-        """The request whose turn it is, if there is room for its next text."""
+        """The request whose turn it is, if it may go now."""
         interactive, bulk = self._queues[Priority.INTERACTIVE], self._queues[Priority.BULK]
         overdue = bulk and now - bulk[0].since_seconds > self._settings.bulk_patience_seconds
         for queue in (bulk, interactive) if overdue else (interactive, bulk):
-            if not queue:
-                continue
-            first = queue[0]
-            if first.least_tokens <= self._room(first.priority, now):
-                return first
-            if not self.in_flight_tokens:
-                return first  # larger than all the room there is: it goes alone
-            if queue is interactive or overdue:
-                return None  # nobody passes it, or it would wait for ever
+            if queue:
+                # Nobody passes the first of the first queue, or a long text would wait for ever.
+                return queue[0] if self._may_go(queue[0], now) else None
         return None
 
-    def _room(self, priority: Priority, now: float) -> int:
-        """How many tokens of this priority may be sent now."""
-        room = self._settings.max_in_flight_tokens - self.in_flight_tokens
-        if priority is Priority.BULK:
-            window = self._bulk_window_tokens(now)
-            part = max(window // 2, _LEAST_PART_TOKENS)
-            room = min(room, part if self._in_flight[priority] + part <= max(window, part) else 0)
-        return min(room, _LARGEST_PART_TOKENS)
+    def _may_go(self, waiting: _Waiting, now: float) -> bool:
+        if not self.in_flight_tokens:
+            return True  # whatever its length: there is never more room
+        if waiting.least_tokens > self._room_tokens:
+            return False
+        if waiting.priority is Priority.INTERACTIVE:
+            return True
+        parts = self._settings.bulk_parts
+        if self._interactive_expected(now):
+            # A second part would be in Triton's queue before the interactive request to come.
+            parts = max(parts // 2, 1)
+        return self._parts_in_flight[Priority.BULK] < parts
 
-    def _bulk_window_tokens(self, now: float) -> int:
-        slice_seconds = self._settings.bulk_slice_seconds
-        if now - self._last_interactive_seconds < _EXPECTED_SECONDS:
-            slice_seconds /= 2
-        return int(self.pace.tokens_per_second * slice_seconds)
+    @property
+    def _room_tokens(self) -> int:
+        return self._settings.max_in_flight_tokens - self.in_flight_tokens
+
+    def _part_tokens(self, priority: Priority, now: float) -> int:
+        """How large a part may be; a text is never cut, so a long one makes a larger part."""
+        if priority is Priority.INTERACTIVE:
+            return _LARGEST_PART_TOKENS
+        seconds = self._settings.bulk_slice_seconds
+        if self._interactive_expected(now):
+            seconds /= 2
+        # What many parts at once achieve is shared by them.
+        tokens = self.pace.tokens_per_second * seconds * 2 / self._settings.bulk_parts
+        return min(max(int(tokens), _LEAST_PART_TOKENS), _LARGEST_PART_TOKENS)
+
+    def _interactive_expected(self, now: float) -> bool:
+        return now - self._last_interactive_seconds < _EXPECTED_SECONDS
 
     def _busy(self, tokens: int) -> BusyError:
         budget = self._settings.max_load_tokens

@@ -57,11 +57,17 @@ class GatewaySettings(BaseSettings):
         "X-Priority header says otherwise.",
     )
     bulk_slice_seconds: float = Field(
-        0.1,
+        0.05,
         gt=0,
         le=60,
-        description="How much of Triton's time bulk requests may take at once: an interactive "
-        "request waits about so long for them; half of it while interactive requests keep coming.",
+        description="Bulk requests go to Triton in parts that take about so long (half of it while "
+        "interactive requests keep coming), so that an interactive request never waits long.",
+    )
+    bulk_parts: int = Field(
+        2,
+        ge=1,
+        description="Parts of bulk requests that Triton may have at once: two for each instance of "
+        "its trunk (each GPU).",
     )
     bulk_patience_seconds: float = Field(
         5,
