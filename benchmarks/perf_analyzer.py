@@ -244,8 +244,8 @@ generator share the cores of one machine, so compare figures within this table o
 - Work: {work}
 
 perf_analyzer asks for every output of a model, and has no option to ask for fewer: these are the
-most expensive requests there are, with ColBERT in FP32 and again in FP16, and the text of every
-token.
+most expensive requests there are, with ColBERT in FP32 and again in FP16, the hidden states, and
+the text of every token.
 
 {table_of(rows)}
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         InvalidInputError,
         ModelNotFoundError,
         ServerError,
+        ServerOutOfMemoryError,
         UnavailableError,
     )
     from bgem3_client.limits import Limits
@@ -55,6 +56,7 @@ _MODULES = {
     "ModelNotFoundError": "errors",
     "RetryPolicy": "retry_policy",
     "ServerError": "errors",
+    "ServerOutOfMemoryError": "errors",
     "SparseEmbedding": "sparse",
     "SparseEmbeddings": "sparse",
     "TLS": "tls",
@@ -87,6 +89,7 @@ __all__ = [
     "ModelNotFoundError",
     "RetryPolicy",
     "ServerError",
+    "ServerOutOfMemoryError",
     "SparseEmbedding",
     "SparseEmbeddings",
     "Transport",

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from bgem3_client.errors import InvalidInputError
 from bgem3_client.tls import TLS
 
-_PROTOCOLS: Final[dict[str, tuple[Literal["grpc", "http"], bool]]] = {
+Protocol: TypeAlias = Literal["grpc", "http", "bgem3"]
+"""Triton's gRPC, Triton's HTTP, or the HTTP service in front of it."""
+
+_PROTOCOLS: Final[dict[str, tuple[Protocol, bool]]] = {
     "grpc": ("grpc", False),
     "grpcs": ("grpc", True),
     "http": ("http", False),
     "https": ("http", True),
+    "bgem3": ("bgem3", False),
+    "bgem3s": ("bgem3", True),
 }
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443, "bgem3": 33330, "bgem3s": 33330}
 
 
 @dataclass(frozen=True)
@@ -24,21 +29,22 @@ class Address:
 
     Attributes:
         protocol: What is spoken there.
-        target: ``host:port``, and for HTTP the path below which Triton answers, if any.
+        target: ``host:port``, and for HTTP the path below which the server answers, if any.
         tls: How the connection is encrypted; None when it is not.
     """
 
-    protocol: Literal["grpc", "http"]
+    protocol: Protocol
     target: str
     tls: TLS | None
 
     @classmethod
     def parse(cls, url: str, tls: bool | TLS = False) -> Address:
-        """Read ``host:port`` (gRPC), ``grpc://``, ``grpcs://``, ``http://`` or ``https://``.
+        """Read ``host:port`` (gRPC), ``grpc://``, ``http://``, ``bgem3://``, or one with an s.
 
         Args:
             url: The address as a user writes it.
-            tls: Encrypt; True trusts the usual authorities. ``grpcs`` and ``https`` always do.
+            tls: Encrypt; True trusts the usual authorities. ``grpcs``, ``https`` and ``bgem3s``
+                always do.
 
         Raises:
             InvalidInputError: Not such an address, or ``tls`` with an unencrypted scheme.
@@ -57,8 +63,9 @@ class Address:
             )
         if parts.scheme not in _PROTOCOLS or not parts.hostname or port is None:
             raise InvalidInputError(
-                f"not a server address: {url!r}; write 'host:port', 'grpc://host:port', "
-                "'grpcs://host:port', 'http://host:port' or 'https://host:port'"
+                f"not a server address: {url!r}; write 'host:port' or 'grpc://host:port' for "
+                "Triton's gRPC port, 'http://host:port' for its HTTP port, 'bgem3://host:33330' "
+                "for the HTTP service; 'grpcs://', 'https://' or 'bgem3s://' to encrypt"
             )
         if parts.query or parts.fragment:
             raise InvalidInputError(

@@ -17,6 +17,7 @@ from bgem3_backend.contract import (
     SPARSE_VALUES,
     TOKEN_IDS,
     TOKEN_LENGTHS,
+    TOKEN_STATES,
     TOKENS,
     Tensor,
 )
@@ -24,6 +25,7 @@ from bgem3_client.colbert import ColbertEmbeddings
 from bgem3_client.embeddings import Embeddings, Parts
 from bgem3_client.encode_request import EncodeOptions
 from bgem3_client.errors import ContractError, InternalServerError
+from bgem3_client.hidden_states import HiddenStates
 from bgem3_client.ragged import offsets_of
 from bgem3_client.sparse import SparseEmbeddings
 from bgem3_client.transports import InferResponse
@@ -50,11 +52,14 @@ def read_answer(response: InferResponse, options: EncodeOptions, texts: int) -> 
     tokens = int(token_lengths.sum())
     texts_by_id: dict[int, str] | None = None
     token_texts: list[list[str]] | None = None
+    token_ids: list[NDArray[np.int32]] | None = None
     if options.return_tokens:
         ids = _tensor(response, TOKEN_IDS, tokens)
         flat_texts = _decoded(_tensor(response, TOKENS, tokens))
         texts_by_id = dict(zip(ids.tolist(), flat_texts, strict=True))
         ends = np.cumsum(token_lengths).tolist()
+        ids.flags.writeable = False
+        token_ids = np.split(ids, ends[:-1])
         token_texts = [
             flat_texts[end - length : end]
             for end, length in zip(ends, token_lengths.tolist(), strict=True)
@@ -68,6 +73,8 @@ def read_answer(response: InferResponse, options: EncodeOptions, texts: int) -> 
             _sparse(response, texts, texts_by_id) if "sparse" in options.outputs else None,
             _colbert(response, options, token_lengths) if "colbert" in options.outputs else None,
             token_texts,
+            _hidden_states(response, token_lengths) if options.return_hidden_states else None,
+            token_ids,
         ),
     )
 
@@ -96,6 +103,12 @@ def _colbert(
     tensor = COLBERT if options.colbert_dtype == "float32" else COLBERT_FP16
     offsets = offsets_of(token_lengths - 1)
     return ColbertEmbeddings(_finite(tensor, _tensor(response, tensor, int(offsets[-1]))), offsets)
+
+
+def _hidden_states(response: InferResponse, token_lengths: NDArray[np.int32]) -> HiddenStates:
+    offsets = offsets_of(token_lengths)
+    states = _tensor(response, TOKEN_STATES, int(offsets[-1]))
+    return HiddenStates(_finite(TOKEN_STATES, states), offsets)
 
 
 def _tensor(response: InferResponse, tensor: Tensor, rows: int) -> NDArray[Any]:

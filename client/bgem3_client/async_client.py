@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
-from bgem3_backend.contract import ENSEMBLE, MAX_POSITIONS_TOKENS
+from bgem3_backend.contract import ENSEMBLE, MAX_POSITIONS_TOKENS, TOKEN_STATES
 from bgem3_client.address import Address
 from bgem3_client.answer import read_answer
 from bgem3_client.deadline import Deadline
@@ -27,17 +26,26 @@ from bgem3_client.encode_request import (
 from bgem3_client.errors import (
     AccessError,
     ClientClosedError,
+    ContractError,
     DeadlineError,
     InvalidInputError,
     ServerError,
+    ServerOutOfMemoryError,
 )
+from bgem3_client.headers import checked_headers
 from bgem3_client.limits import Limits
 from bgem3_client.model_info import ModelInfo
 from bgem3_client.pair_scores import ScoreName, Weights, score_pairs
 from bgem3_client.retry_policy import RetryPolicy
 from bgem3_client.splitting import estimated_tokens, split
 from bgem3_client.tls import TLS
-from bgem3_client.transports import InferRequest, InferResponse, Transport, connect
+from bgem3_client.transports import (
+    InferRequest,
+    InferResponse,
+    Transport,
+    connect,
+    connect_triton,
+)
 
 DEFAULT_TIMEOUT_SECONDS: Final = 300.0
 DEFAULT_LIMITS: Final = Limits()
@@ -45,9 +53,6 @@ DEFAULT_RETRIES: Final = RetryPolicy()
 EQUAL_WEIGHTS: Final[Weights] = (1.0, 1.0, 1.0)
 _READY_CHECK_SECONDS: Final = 5.0
 _READY_POLL_SECONDS: Final = 0.25
-# What both gRPC and HTTP take.
-_HEADER_NAME: Final = re.compile(r"[0-9A-Za-z_.-]+")
-_HEADER_VALUE: Final = re.compile(r"[ -~]*")
 
 
 class AsyncClient:
@@ -76,8 +81,9 @@ class AsyncClient:
         """Make a client; nothing is sent yet.
 
         Args:
-            url: ``host:port`` or ``grpc://host:port`` for gRPC, ``http://host:port`` for HTTP;
-                ``grpcs://`` and ``https://`` encrypted.
+            url: ``host:port`` or ``grpc://host:port`` for Triton's gRPC, ``http://host:port``
+                for its HTTP, ``bgem3://host:port`` for the HTTP service; ``grpcs://``,
+                ``https://`` and ``bgem3s://`` encrypted.
             model: Triton's name of the ensemble.
             model_version: Its version; empty for the one that the server prefers (the newest).
             limits: How calls are cut into requests, and how many of them run at once.
@@ -99,7 +105,7 @@ class AsyncClient:
         if shared_memory_bytes < 0 or (shared_memory_bytes and transport is not None):
             raise InvalidInputError("shared_memory_bytes must be 0 or more, and needs a url")
         self._transport = transport or _connect(
-            url or "", tls, _checked_headers(headers or {}), shared_memory_bytes
+            url or "", tls, checked_headers(headers or {}), shared_memory_bytes
         )
         self._model = model
         self._model_version = model_version
@@ -119,8 +125,10 @@ class AsyncClient:
         max_length: int = MAX_POSITIONS_TOKENS,
         truncate: bool = True,
         return_tokens: bool = False,
+        return_hidden_states: bool = False,
         colbert_dtype: ColbertDtype = "float32",
         timeout_seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Embeddings:
         """Return the representations of texts, in their order.
 
@@ -134,8 +142,12 @@ class AsyncClient:
             max_length: Tokens a text is cut to, special tokens included; 1 to 8192.
             truncate: False makes a text longer than ``max_length`` an error.
             return_tokens: Return the tokens' texts too.
+            return_hidden_states: Return the trunk's last hidden state of every token too, not
+                normalised; 4 KB a token at BGE-M3's 1,024 dimensions.
             colbert_dtype: ``"float16"`` halves what ColBERT results weigh on the way.
             timeout_seconds: Time allowed for this call instead of the client's.
+            headers: Sent with every request of this call beside the client's, whose values they
+                replace where both have one: ``{"traceparent": "00-..."}`` joins a W3C trace.
 
         Raises:
             InvalidInputError: An argument is wrong, or the server refuses a text; ``index`` names
@@ -145,18 +157,27 @@ class AsyncClient:
             ModelNotFoundError: The server has no such model or version.
             AccessError: The server refuses this caller.
             InternalServerError: The server failed.
+            ServerOutOfMemoryError: The server had not enough memory for a request of the call.
             ContractError: The server's answer is not this project's.
             ClientClosedError: The client is closed, or belongs to another event loop or process.
         """
         self._check_usable()
         options = EncodeOptions(
-            checked_outputs(outputs), max_length, truncate, return_tokens, colbert_dtype
+            checked_outputs(outputs),
+            max_length,
+            truncate,
+            return_tokens,
+            colbert_dtype,
+            return_hidden_states,
         )
         encoded = encode_texts(texts)
+        call_headers = checked_headers(headers or {})
         deadline = self._deadline(timeout_seconds)
         requests = split([estimated_tokens(text, max_length) for text in encoded], self._limits)
         async with deadline.enforced():
-            answers = await self._encode_all(encoded, list(requests), options, deadline)
+            answers = await self._encode_all(
+                encoded, list(requests), options, call_headers, deadline
+            )
         return Embeddings.concatenate(answers)
 
     async def compute_score(
@@ -276,6 +297,7 @@ class AsyncClient:
         texts: list[bytes],
         requests: list[slice],
         options: EncodeOptions,
+        headers: Mapping[str, str],
         deadline: Deadline,
     ) -> list[Embeddings]:
         """Encode the texts of each request, some at once; return the answers in order."""
@@ -285,7 +307,7 @@ class AsyncClient:
         async def work() -> None:
             # All workers take from one iterator, so a call of a million texts has few tasks.
             for position, part in waiting:
-                answers[position] = await self._encode_part(texts, part, options, deadline)
+                answers[position] = await self._encode_part(texts, part, options, headers, deadline)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -298,7 +320,12 @@ class AsyncClient:
         return [answers[position] for position in range(len(requests))]
 
     async def _encode_part(
-        self, texts: list[bytes], part: slice, options: EncodeOptions, deadline: Deadline
+        self,
+        texts: list[bytes],
+        part: slice,
+        options: EncodeOptions,
+        headers: Mapping[str, str],
+        deadline: Deadline,
     ) -> Embeddings:
         request = InferRequest(
             tuple(texts[part]),
@@ -306,6 +333,7 @@ class AsyncClient:
             options.parameters,
             self._model,
             self._model_version,
+            headers=headers,
         )
 
         async def attempt() -> InferResponse:
@@ -319,11 +347,34 @@ class AsyncClient:
             response = await self._retries.run(attempt, deadline)
         except InvalidInputError as error:
             if error.index is None:
+                await self._check_offers(options, deadline)
                 raise
             in_call = InvalidInputError(str(error), index=part.start + error.index)
             in_call.add_note(f"about texts[{in_call.index}]")
             raise in_call from error
+        except ServerOutOfMemoryError as error:
+            tokens = sum(estimated_tokens(text, options.max_length) for text in request.texts)
+            raise ServerOutOfMemoryError(
+                f"{error} (number of texts: {len(request.texts)}, tokens: about {tokens:,} at most)"
+            ) from error
         return read_answer(response, options, len(request.texts))
+
+    async def _check_offers(self, options: EncodeOptions, deadline: Deadline) -> None:
+        """Raise ContractError when a request was refused for an output that the model lacks.
+
+        Triton calls that the caller's mistake. Hidden states are the one output that the first
+        repositories did not have.
+        """
+        if not options.return_hidden_states:
+            return
+        metadata = await self._transport.model_metadata(
+            self._model, self._model_version, deadline.remaining_seconds()
+        )
+        if TOKEN_STATES.name not in metadata.output_shapes:
+            raise ContractError(
+                f"the server's model {metadata.name!r} has no output {TOKEN_STATES.name!r}: an "
+                "earlier release exported it; export the checkpoint again for hidden states"
+            )
 
     async def _trouble(self, timeout_seconds: float) -> ServerError | None:
         """Send one small request, once; return what went wrong."""
@@ -373,21 +424,11 @@ class AsyncClient:
 def _connect(
     url: str, tls: bool | TLS, headers: Mapping[str, str], shared_memory_bytes: int
 ) -> Transport:
-    transport = connect(Address.parse(url, tls), headers)
+    address = Address.parse(url, tls)
     if not shared_memory_bytes:
-        return transport
+        return connect(address, headers)
+    if address.protocol == "bgem3":
+        raise InvalidInputError("shared_memory_bytes needs a Triton's own address, not bgem3://")
     from bgem3_client.shared_memory import SharedMemoryTransport
 
-    return SharedMemoryTransport(transport, shared_memory_bytes)
-
-
-def _checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the headers with names in lower case, as gRPC wants them."""
-    for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
-            raise InvalidInputError(
-                f"not a header: {name!r} (letters, digits, '_', '-', '.'; the value in ASCII)"
-            )
-        if name.lower() == "transfer-encoding":
-            raise InvalidInputError("the header transfer-encoding is the connection's own")
-    return {name.lower(): value for name, value in headers.items()}
+    return SharedMemoryTransport(connect_triton(address, headers), shared_memory_bytes)

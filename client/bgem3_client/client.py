@@ -79,8 +79,10 @@ class Client:
         max_length: int = MAX_POSITIONS_TOKENS,
         truncate: bool = True,
         return_tokens: bool = False,
+        return_hidden_states: bool = False,
         colbert_dtype: ColbertDtype = "float32",
         timeout_seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Embeddings:
         """Return the representations of texts, in their order. See :meth:`AsyncClient.encode`."""
         return self._thread.run(
@@ -90,8 +92,10 @@ class Client:
                 max_length=max_length,
                 truncate=truncate,
                 return_tokens=return_tokens,
+                return_hidden_states=return_hidden_states,
                 colbert_dtype=colbert_dtype,
                 timeout_seconds=timeout_seconds,
+                headers=headers,
             )
         )
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bgem3_client.colbert import ColbertEmbeddings, TokenVectors
 from bgem3_client.errors import InvalidInputError, UnavailableError
+from bgem3_client.hidden_states import HiddenStates
 from bgem3_client.sparse import SparseEmbedding, SparseEmbeddings
 
 Part = TypeVar("Part")
@@ -26,12 +27,16 @@ class Parts:
         sparse: N texts' lexical weights.
         colbert: N texts' token vectors.
         tokens: N texts' tokens as text, special tokens included.
+        hidden_states: N texts' hidden states.
+        token_ids: N texts' tokens as ids, special tokens included: int32 [t] each.
     """
 
     dense: NDArray[np.float32] | None = None
     sparse: SparseEmbeddings | None = None
     colbert: ColbertEmbeddings | None = None
     tokens: Sequence[Sequence[str]] | None = None
+    hidden_states: HiddenStates | None = None
+    token_ids: Sequence[NDArray[np.int32]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +44,9 @@ class Embeddings(Sequence["Embedding"]):
     """The representations of N texts, in the order the texts were given.
 
     What was not asked for is not there: reading it raises InvalidInputError, so that ``dense``,
-    ``sparse``, ``colbert`` and ``tokens`` are never None. Arrays are read-only; copy what you
-    want to change. ``embeddings[i]`` is one text's :class:`Embedding`, ``embeddings[i:j]`` the
-    `Embeddings` of some, as views.
+    ``sparse``, ``colbert``, ``tokens``, ``token_ids`` and ``hidden_states`` are never None. Arrays
+    are read-only; copy what you want to change. ``embeddings[i]`` is one text's
+    :class:`Embedding`, ``embeddings[i:j]`` the `Embeddings` of some, as views.
 
     Attributes:
         token_lengths: int32 [N], tokens of each text after truncation, special tokens included.
@@ -78,6 +83,19 @@ class Embeddings(Sequence["Embedding"]):
         """
         return _present(self.parts.tokens, "tokens", "return_tokens=True")
 
+    @property
+    def token_ids(self) -> Sequence[NDArray[np.int32]]:
+        """N texts' tokens as ids, int32 [t] each: ``tokens[i][k]`` is the text of the id there."""
+        return _present(self.parts.token_ids, "token_ids", "return_tokens=True")
+
+    @property
+    def hidden_states(self) -> HiddenStates:
+        """N texts' hidden states, float32 [t, H] each; ``t`` is the text's token length.
+
+        ``hidden_states[i][k]`` is the state of ``tokens[i][k]``.
+        """
+        return _present(self.parts.hidden_states, "hidden_states", "return_hidden_states=True")
+
     def __len__(self) -> int:
         return len(self.token_lengths)
 
@@ -100,6 +118,8 @@ class Embeddings(Sequence["Embedding"]):
                 None if parts.sparse is None else parts.sparse[key],
                 None if parts.colbert is None else parts.colbert[key],
                 None if parts.tokens is None else parts.tokens[key],
+                None if parts.hidden_states is None else parts.hidden_states[key],
+                None if parts.token_ids is None else parts.token_ids[key],
             ),
         )
 
@@ -124,6 +144,8 @@ class Embeddings(Sequence["Embedding"]):
         sparse = [part.sparse for part in parts if part.sparse is not None]
         colbert = [part.colbert for part in parts if part.colbert is not None]
         tokens = [part.tokens for part in parts if part.tokens is not None]
+        states = [part.hidden_states for part in parts if part.hidden_states is not None]
+        ids = [part.token_ids for part in parts if part.token_ids is not None]
         return cls(
             np.concatenate([answer.token_lengths for answer in answers]),
             np.concatenate([answer.truncated for answer in answers]),
@@ -133,6 +155,8 @@ class Embeddings(Sequence["Embedding"]):
                 SparseEmbeddings.concatenate(sparse) if sparse else None,
                 ColbertEmbeddings.concatenate(colbert) if colbert else None,
                 list(chain.from_iterable(tokens)) if tokens else None,
+                HiddenStates.concatenate(states) if states else None,
+                list(chain.from_iterable(ids)) if ids else None,
             ),
         )
 
@@ -142,6 +166,8 @@ class Embeddings(Sequence["Embedding"]):
             arrays += [self.parts.sparse.indices, self.parts.sparse.values]
         if self.parts.colbert is not None:
             arrays.append(self.parts.colbert.vectors)
+        if self.parts.hidden_states is not None:
+            arrays.append(self.parts.hidden_states.vectors)
         for array in arrays:
             if array is not None:
                 array.flags.writeable = False
@@ -179,6 +205,16 @@ class Embedding:
     def tokens(self) -> Sequence[str]:
         """The tokens as text, special tokens included."""
         return self.embeddings.tokens[self.index]
+
+    @property
+    def token_ids(self) -> NDArray[np.int32]:
+        """int32 [t], the tokens as ids, special tokens included."""
+        return self.embeddings.token_ids[self.index]
+
+    @property
+    def hidden_states(self) -> NDArray[np.float32]:
+        """float32 [t, H], one for each token, not normalised."""
+        return self.embeddings.hidden_states[self.index]
 
     @property
     def token_length(self) -> int:

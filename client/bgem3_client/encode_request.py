@@ -18,6 +18,7 @@ from bgem3_backend.contract import (
     SPARSE_VALUES,
     TOKEN_IDS,
     TOKEN_LENGTHS,
+    TOKEN_STATES,
     TOKENS,
     TRUNCATE_PARAMETER,
     Tensor,
@@ -40,6 +41,7 @@ class EncodeOptions:
     truncate: bool = True
     return_tokens: bool = False
     colbert_dtype: ColbertDtype = "float32"
+    return_hidden_states: bool = False
 
     def __post_init__(self) -> None:
         if not self.outputs or not self.outputs <= ALL_OUTPUTS:
@@ -75,6 +77,8 @@ class EncodeOptions:
             tensors.append(COLBERT if self.colbert_dtype == "float32" else COLBERT_FP16)
         if self.return_tokens:
             tensors += [TOKEN_IDS, TOKENS]
+        if self.return_hidden_states:
+            tensors.append(TOKEN_STATES)
         return tuple(tensors)
 
     @property

@@ -9,6 +9,7 @@
     - ModelNotFoundError     reachable, but the model is not there
     - AccessError            the server refuses this caller
     - InternalServerError    the server failed while answering
+    - ServerOutOfMemoryError not enough memory there: send fewer or shorter texts at once
     - ContractError          the server answered with something else than the contract says
 """
 
@@ -48,7 +49,15 @@ class ServerError(BgeM3Error):
 
 
 class UnavailableError(ServerError):
-    """The server cannot be reached, is not ready, or has no room: the request may pass later."""
+    """The server cannot be reached, is not ready, or has no room: the request may pass later.
+
+    Attributes:
+        retry_after_seconds: When the server says that it may; None where it does not say.
+    """
+
+    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class DeadlineError(ServerError):
@@ -65,6 +74,13 @@ class AccessError(ServerError):
 
 class InternalServerError(ServerError):
     """The server failed while answering."""
+
+
+class ServerOutOfMemoryError(ServerError):
+    """The server had not enough memory for this request; it goes on answering others.
+
+    Not tried again by itself: send fewer or shorter texts at once, or lower the client's `Limits`.
+    """
 
 
 class ContractError(ServerError):

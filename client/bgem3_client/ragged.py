@@ -3,12 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 Offsets = NDArray[np.int64]
+Rows = TypeVar("Rows", bound=NDArray[Any])
+
+
+@dataclass(frozen=True, eq=False)
+class RaggedRows(Sequence[Rows], Generic[Rows]):
+    """A matrix for each of N texts, all in one array; item ``i`` is a view on ``vectors``.
+
+    Attributes:
+        vectors: [rows of all texts, width], text after text.
+        offsets: int64 [N + 1]; text ``i`` has the rows ``offsets[i]:offsets[i + 1]``.
+    """
+
+    vectors: Rows
+    offsets: Offsets
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, key: int) -> Rows: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> Self: ...
+
+    def __getitem__(self, key: int | slice) -> Rows | Self:
+        if isinstance(key, slice):
+            rows, offsets = take(self.offsets, key)
+            return type(self)(self._rows(rows), offsets)
+        row = range(len(self))[key]
+        return self._rows(slice(self.offsets[row], self.offsets[row + 1]))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """Return the texts of all parts (one at least), in order."""
+        if len(parts) == 1:
+            return parts[0]
+        vectors: Any = np.concatenate([part.vectors for part in parts])
+        return cls(vectors, concatenate_offsets([part.offsets for part in parts]))
+
+    def _rows(self, which: slice | NDArray[np.int64]) -> Rows:
+        return cast(Rows, self.vectors[which])
 
 
 def offsets_of(lengths: NDArray[np.integer[Any]]) -> Offsets:

@@ -22,12 +22,13 @@ class RetryPolicy:
     The wait before attempt ``n + 1`` is random between half of and the whole of
     ``initial_backoff_seconds * 2 ** (n - 1)``, ``max_backoff_seconds`` at most, so that clients
     that failed together do not come back together. With the defaults a request waits 0.1, 0.2 and
-    0.4 seconds at most. ``RetryPolicy(attempts=1)`` never tries again.
+    0.4 seconds at most. A server that says when there will be room (the HTTP service does) is
+    waited for so much longer. ``RetryPolicy(attempts=1)`` never tries again.
 
     Attributes:
         attempts: Tries in all, the first included.
         initial_backoff_seconds: The longest first wait.
-        max_backoff_seconds: The longest wait of all.
+        max_backoff_seconds: The longest wait of all, beside what the server asks for.
     """
 
     attempts: int = 4
@@ -60,10 +61,12 @@ class RetryPolicy:
             try:
                 return await attempt()
             except UnavailableError as error:
-                wait_seconds = self.backoff_seconds(number)
+                wait_seconds = self.backoff_seconds(number) + (error.retry_after_seconds or 0)
                 if number >= self.attempts or not deadline.leaves(wait_seconds):
                     if number == 1:
                         raise
-                    raise UnavailableError(f"{error} (tried {number} times)") from error
+                    raise UnavailableError(
+                        f"{error} (tried {number} times)", error.retry_after_seconds
+                    ) from error
             await asyncio.sleep(wait_seconds)
         raise AssertionError("unreachable")

@@ -64,6 +64,9 @@ COLBERT_LENGTHS: Final = Tensor("colbert_lengths", "INT32", ("N",))
 # Copies of what the trunk consumes: Triton fails on an ensemble output that a step also takes.
 TOKEN_LENGTHS: Final = Tensor("token_lengths", "INT32", ("N",))
 TOKEN_IDS: Final = Tensor("token_ids", "INT32", ("T",))
+# The hidden states of all tokens, CLS and EOS included, in FP32 whatever the trunk's precision. A
+# copy too, and under another name, since the model that makes it takes `hidden_states`.
+TOKEN_STATES: Final = Tensor("token_states", "FP32", ("T", "H"))
 # The lengths before truncation: larger than `token_lengths` where a text was cut.
 FULL_TOKEN_LENGTHS: Final = Tensor("full_token_lengths", "INT32", ("N",))
 # The text that each token stands for.
@@ -83,7 +86,8 @@ SPARSE: Final = Model(
 COLBERT_HEAD: Final = Model(
     "bge_m3_colbert",
     inputs=(HIDDEN_STATES, LENGTHS),
-    outputs=(COLBERT, COLBERT_LENGTHS, COLBERT_FP16),
+    # The token states are here because this model takes nothing but what they need.
+    outputs=(COLBERT, COLBERT_LENGTHS, COLBERT_FP16, TOKEN_STATES),
 )
 ENSEMBLE: Final = Model(
     "bge_m3",
@@ -96,6 +100,7 @@ ENSEMBLE: Final = Model(
         COLBERT,
         COLBERT_FP16,
         COLBERT_LENGTHS,
+        TOKEN_STATES,
         TOKEN_LENGTHS,
         FULL_TOKEN_LENGTHS,
         TOKEN_IDS,
@@ -109,3 +114,9 @@ MAX_LENGTH_PARAMETER: Final = "max_length"
 """Integer, 1 to 8192, special tokens included; longer texts are cut to it. Default 8192."""
 TRUNCATE_PARAMETER: Final = "truncate"
 """Boolean, default true; false makes a text longer than ``max_length`` an error."""
+
+# Triton has few codes for errors, so two things are said by what a message begins with: that it is
+# about one text (``[index=3] ``, with INVALID_ARGUMENT), and the following. An ensemble puts its
+# own name in front.
+OUT_OF_MEMORY_MARK: Final = "[out_of_memory] "
+"""With INTERNAL: there was not enough memory for the request; fewer or shorter texts may pass."""

@@ -18,8 +18,7 @@ class InvalidRequestError(ModelError):
     Args:
         message: What was wrong with what, and what to do.
         index: Position of the offending text in the request. It leads the message as
-            ``[index=3] ``, the one part that clients may parse; an ensemble puts its own name in
-            front of it.
+            ``[index=3] ``, which clients may parse; an ensemble puts its own name in front of it.
     """
 
     def __init__(self, message: str, index: int | None = None) -> None:

@@ -93,6 +93,23 @@ class TextTokenizer:
         """Tokenize texts, special tokens added, nothing truncated."""
         return self._tokenizer.encode_batch_fast(list(texts))
 
+    def encode_with_offsets(
+        self, texts: Sequence[str], *, add_special_tokens: bool = True
+    ) -> list[Encoding]:
+        """Tokenize texts as :meth:`encode` does, and say which characters each token covers."""
+        return self._tokenizer.encode_batch(list(texts), add_special_tokens=add_special_tokens)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many ids there are: 0 to this, exclusive."""
+        return self._tokenizer.get_vocab_size()
+
+    def decode(self, ids: Sequence[Sequence[int]], *, skip_special_tokens: bool) -> list[str]:
+        """Return the text that each row of token ids stands for; unknown ids are left out."""
+        return self._tokenizer.decode_batch(
+            [list(row) for row in ids], skip_special_tokens=skip_special_tokens
+        )
+
     def pack(self, encodings: Sequence[Encoding], truncation: Truncation) -> TokenizedTexts:
         """Truncate the texts of one request and concatenate them.
 

@@ -142,8 +142,8 @@ class _Settings:
     show_envvar=True,
     default="127.0.0.1:8001",
     show_default=True,
-    help="The server: host:port or grpc://… for gRPC, http://… for HTTP, grpcs://… or https://… "
-    "encrypted.",
+    help="The server: host:port or grpc://… for Triton's gRPC, http://… for its HTTP, bgem3://… "
+    "for the HTTP service; grpcs://…, https://… or bgem3s://… encrypted.",
 )
 @click.option(
     "--on-error",

@@ -8,9 +8,16 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 from triton_utilities import Logger, MetricFamily, Request, triton_utilities
 
 from bgem3_backend.onnx_trunk import TrunkOutput
+
+ARENA = (
+    "bfc_arena.cc:360 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, "
+    "onnxruntime::Stream*) Failed to allocate memory for requested buffer of size 37748736\n"
+)
 
 
 @pytest.fixture
@@ -42,14 +49,15 @@ def model(monkeypatch, tmp_path):
 class Trunk:
     """Answers requests in the reverse of their order; may give NaN, or fail after some."""
 
-    def __init__(self, nan_at=None, fails_after=None):
+    def __init__(self, nan_at=None, fails_after=None, error=None):
         self.nan_at, self.fails_after = nan_at, fails_after
+        self.error = error or RuntimeError("the graph is broken")
 
     def run(self, requests, on_microbatch):
         on_microbatch(6, 8)
         for answered, position in enumerate(reversed(range(len(requests)))):
             if answered == self.fails_after:
-                raise MemoryError("no memory for the hidden states")
+                raise self.error
             size = requests[position].input_ids.size
             value = np.nan if position == self.nan_at else position
             dense = np.full((requests[position].lengths.size, 4), value, np.float32)
@@ -103,8 +111,43 @@ def test_a_graph_that_fails_fails_only_what_still_waits(model):
     assert ["INTERNAL", "INTERNAL", None] == [
         answer.error and answer.error.code for answer in responses
     ]
-    assert "no memory for the hidden states" in responses[0].error.message
-    assert any("MemoryError" in line for line in Logger.errors)
+    assert "the graph is broken" == responses[0].error.message
+    assert any("RuntimeError" in line for line in Logger.errors)
+
+
+def failed_allocation(of):
+    """Return the error that a library raises when it gets no memory."""
+    with pytest.raises(Exception) as caught:
+        of(10**15)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        failed_allocation(np.empty),
+        failed_allocation(torch.empty),
+        failed_allocation(bytearray),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        Fail("[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned: " + ARENA),
+    ],
+    ids=["numpy", "torch", "python", "torch on a gpu", "onnxruntime"],
+)
+def test_a_lack_of_memory_is_told_with_what_to_do(model, error):
+    """By the mark of the contract; the details go to the log, the next batch is answered."""
+    model._trunk = Trunk(fails_after=1, error=error)
+    responses = model.execute([request(0, 2), request(0, 2)])
+    model._trunk = Trunk()
+    (following,) = model.execute([request(0, 2)])
+
+    assert [
+        "[out_of_memory] the server had not enough memory for this request: send fewer or shorter "
+        "texts at once",
+        None,
+    ] == [answer.error and answer.error.message for answer in responses]
+    assert "INTERNAL" == responses[0].error.code
+    assert any(str(error) in line for line in Logger.errors)
+    assert following.error is None
 
 
 def test_a_batch_without_a_good_request_runs_nothing(model):

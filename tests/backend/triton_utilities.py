@@ -67,6 +67,12 @@ class Request:
     def __init__(self, **inputs: np.ndarray[Any, Any]) -> None:
         self.inputs = inputs
 
+    def parameters(self) -> str:
+        return ""
+
+    def requested_output_names(self) -> list[str]:
+        return ["token_lengths"]
+
 
 def get_input_tensor_by_name(request: Request, name: str) -> Tensor:
     return Tensor(name, request.inputs[name])

@@ -25,10 +25,13 @@ from bgem3_client.address import Address
         ("https://triton/models/", False, "http", "triton:443/models", True),
         ("https://triton", True, "http", "triton:443", True),
         ("[::1]:8001", False, "grpc", "[::1]:8001", False),
+        ("bgem3://gateway:33330", False, "bgem3", "gateway:33330", False),
+        ("bgem3://gateway", False, "bgem3", "gateway:33330", False),
+        ("bgem3s://gateway:443/bge/", False, "bgem3", "gateway:443/bge", True),
     ],
 )
 def test_address_is_read(url, tls, protocol, target, encrypted):
-    """Without a scheme it is gRPC; `grpcs`, `https` and `tls` encrypt."""
+    """Without a scheme it is gRPC; `grpcs`, `https`, `bgem3s` and `tls` encrypt."""
     address = Address.parse(url, tls)
 
     assert (protocol, target, encrypted) == (
@@ -52,6 +55,7 @@ def test_address_is_read(url, tls, protocol, target, encrypted):
         ("http://localhost?x=1", False, "host, port and path only"),
         ("http://localhost:8000", True, "https://"),
         ("grpc://localhost:8001", TLS(), "grpcs://"),
+        ("bgem3://localhost", True, "bgem3s://"),
     ],
 )
 def test_wrong_address_says_how_to_write_it(url, tls, words):

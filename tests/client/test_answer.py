@@ -12,7 +12,7 @@ from bgem3_client import ContractError, FakeTransport, InferRequest, InternalSer
 from bgem3_client.answer import read_answer
 from bgem3_client.encode_request import ALL_OUTPUTS, EncodeOptions
 
-OPTIONS = EncodeOptions(ALL_OUTPUTS, return_tokens=True)
+OPTIONS = EncodeOptions(ALL_OUTPUTS, return_tokens=True, return_hidden_states=True)
 TEXTS = (b"one two", b"", b"three")
 
 
@@ -34,6 +34,7 @@ def test_sound_answer_is_read(response):
 
     assert (3, 16) == embeddings.dense.shape
     assert [3, 1, 2] == [len(rows) for rows in embeddings.colbert]
+    assert [4, 2, 3] == [len(rows) for rows in embeddings.hidden_states]
     assert [["<s>", "one", "two", "</s>"], ["<s>", "</s>"], ["<s>", "three", "</s>"]] == (
         embeddings.tokens
     )
@@ -81,7 +82,7 @@ def test_lengths_that_cannot_be_are_refused(response, name, rows):
         read_answer(changed(response, name, np.array([rows], dtype=np.int32)), OPTIONS, len(TEXTS))
 
 
-@pytest.mark.parametrize("name", ["dense", "sparse_values", "colbert"])
+@pytest.mark.parametrize("name", ["dense", "sparse_values", "colbert", "token_states"])
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_number_that_is_not_finite_is_the_servers_failure(response, name, number):
     """NaN never reaches an index: the server failed."""

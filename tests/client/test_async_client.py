@@ -130,6 +130,35 @@ def test_other_errors_are_final(error):
     assert 1 == len(transport.requests)
 
 
+def test_refusal_is_not_blamed_on_the_server_that_has_the_output():
+    """With hidden states asked for, and there, a refused request is the caller's mistake."""
+    refusal = InvalidInputError("too many tokens")
+
+    with pytest.raises(InvalidInputError) as caught:
+        run(
+            FakeTransport(script=[refusal]),
+            lambda client: client.encode(["a"], return_hidden_states=True),
+        )
+
+    assert refusal is caught.value
+
+
+def test_server_that_says_when_is_waited_for():
+    """Beside the policy's own wait; once the tries are spent the caller is told too."""
+    transport = FakeTransport(script=[UnavailableError("busy", retry_after_seconds=0.3)] * 2)
+    started = time.monotonic()
+
+    with pytest.raises(UnavailableError, match="tried 2 times") as caught:
+        run(
+            transport,
+            lambda client: client.encode(["a"]),
+            retries=RetryPolicy(attempts=2, initial_backoff_seconds=0.001),
+        )
+
+    assert 0.3 <= time.monotonic() - started < 2
+    assert 0.3 == caught.value.retry_after_seconds
+
+
 def test_retry_that_would_be_too_late_is_not_waited_for():
     """When the next try would start after the deadline, the reason is told at once."""
     transport = FakeTransport(script=[UnavailableError("busy")])

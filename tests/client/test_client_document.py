@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 from fake_triton import Behaviour, grpc_server, http_server
+from live_service import live_service
 
 import bgem3_client
+from bgem3_client import FakeTransport
 from bgem3_client.event_loop_thread import EventLoopThread
+from bgem3_server.gateway.settings import GatewaySettings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "client.md"
 
 
 @pytest.fixture
 def addresses():
-    """Serve both protocols, and return what to put for the document's addresses."""
+    """Serve all protocols, and return what to put for the document's addresses."""
     thread = EventLoopThread()
     servers = AsyncExitStack()
 
@@ -27,7 +30,9 @@ def addresses():
         http_address = await servers.enter_async_context(http_server(Behaviour()))
         return {"localhost:8001": grpc_address, "http://localhost:8000": http_address}
 
-    yield thread.run(start())
+    with live_service(GatewaySettings(api_keys="KEY"), FakeTransport()) as url:
+        service_address = url.replace("http://", "bgem3://")
+        yield {**thread.run(start()), "bgem3://localhost:33330": service_address}
 
     thread.run(servers.aclose())
     thread.stop()
@@ -48,7 +53,7 @@ def test_examples_run_one_after_the_other(addresses, certificate, tmp_path, monk
             code = code.replace(written, real)
         exec(compile(code, str(DOCUMENT), "exec"), names)
 
-    assert 9 == len(examples)
+    assert 12 == len(examples)
     assert "1 the text has 14 tokens, more than max_length=8" in capsys.readouterr().out
 
 

@@ -7,9 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgem3_client import Client, Embeddings, FakeTransport, InvalidInputError, UnavailableError
+from bgem3_client import (
+    Client,
+    Embeddings,
+    FakeTransport,
+    InvalidInputError,
+    Limits,
+    UnavailableError,
+)
 from bgem3_client.colbert import ColbertEmbeddings
 from bgem3_client.embeddings import Parts
+from bgem3_client.hidden_states import HiddenStates
 from bgem3_client.ragged import offsets_of
 from bgem3_client.sparse import SparseEmbedding, SparseEmbeddings
 
@@ -41,6 +49,9 @@ def test_slice_is_the_texts_of_a_slice(rows):
                 np.arange(12, dtype=np.float32).reshape(6, 2), offsets_of(np.array([3, 0, 2, 1]))
             ),
             [["a"], ["b"], ["c"], ["d"]],
+            HiddenStates(
+                np.arange(20, dtype=np.float32).reshape(10, 2), offsets_of(np.array([4, 1, 3, 2]))
+            ),
         ),
     )
 
@@ -54,6 +65,9 @@ def test_slice_is_the_texts_of_a_slice(rows):
     assert [row.sparse.as_dict() for row in expected] == [row.as_dict() for row in sliced.sparse]
     assert [row.colbert.tolist() for row in expected] == [row.tolist() for row in sliced.colbert]
     assert [row.tokens for row in expected] == sliced.tokens
+    assert [row.hidden_states.tolist() for row in expected] == [
+        row.tolist() for row in sliced.hidden_states
+    ]
 
 
 @pytest.mark.parametrize(
@@ -63,11 +77,12 @@ def test_slice_is_the_texts_of_a_slice(rows):
         ("sparse", "outputs={'sparse'}"),
         ("colbert", "outputs={'colbert'}"),
         ("tokens", "return_tokens=True"),
+        ("hidden_states", "return_hidden_states=True"),
     ],
 )
 def test_absent_representation_says_how_to_get_it(name, words):
     """Nothing is ever None: what was not asked for is an error, of one text as of all."""
-    embeddings = encode(TEXTS, ALL - {name} if name != "tokens" else ALL)
+    embeddings = encode(TEXTS, ALL - {name})
 
     for holder in (embeddings, embeddings[0]):
         with pytest.raises(InvalidInputError) as caught:
@@ -84,11 +99,30 @@ def test_colbert_rows_are_views_for_all_tokens_but_the_first():
     assert all(np.shares_memory(row, embeddings.colbert.vectors) for row in embeddings.colbert)
 
 
+def test_hidden_states_are_views_for_all_tokens():
+    """One array holds all; a text of n tokens has n, over all requests of a call."""
+    with Client(transport=FakeTransport(), limits=Limits(max_texts_per_request=3)) as client:
+        embeddings = client.encode(TEXTS, return_hidden_states=True)
+    states = embeddings.hidden_states
+
+    assert embeddings.token_lengths.tolist() == [len(row) for row in states] == [5, 2, 4, 3]
+    assert (14, 16) == states.vectors.shape
+    assert np.float32 == states.vectors.dtype
+    assert all(np.shares_memory(row, states.vectors) for row in states)
+    np.testing.assert_array_equal(states[2], embeddings[2].hidden_states)
+    np.testing.assert_array_equal(states[2:][1], states[3])
+
+
 def test_arrays_are_read_only():
     """Embeddings are frozen, numbers included."""
-    embeddings = encode(TEXTS, ALL)
+    embeddings = encode(TEXTS, ALL, return_hidden_states=True)
 
-    for array in (embeddings.dense, embeddings.colbert[0], embeddings.sparse[0].values):
+    for array in (
+        embeddings.dense,
+        embeddings.colbert[0],
+        embeddings.sparse[0].values,
+        embeddings.hidden_states[0],
+    ):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
 
@@ -128,3 +162,21 @@ def test_answers_of_two_versions_do_not_mix():
 
     with pytest.raises(UnavailableError, match="1, 2"):
         Embeddings.concatenate([part, other])
+
+
+def test_token_ids_go_with_the_tokens():
+    """One for each token's text, in slices and over several requests too."""
+    with Client(transport=FakeTransport(), limits=Limits(max_texts_per_request=1)) as client:
+        apart = client.encode(TEXTS, {"dense"}, return_tokens=True)
+    together = encode(TEXTS, {"dense"}, return_tokens=True)
+
+    assert [len(tokens) for tokens in together.tokens] == [len(ids) for ids in together.token_ids]
+    assert [ids.tolist() for ids in together.token_ids] == [ids.tolist() for ids in apart.token_ids]
+    assert together.token_ids[2].tolist() == together[2:][0].token_ids.tolist()
+    assert {"<s>": 0, "</s>": 2}.items() <= dict(
+        zip(together.tokens[0], together.token_ids[0].tolist(), strict=True)
+    ).items()
+    with pytest.raises(InvalidInputError, match="return_tokens=True"):
+        encode(TEXTS, {"dense"}).token_ids  # noqa: B018
+    with pytest.raises(ValueError, match="read-only"):
+        together.token_ids[0][0] = 1

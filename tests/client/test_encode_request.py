@@ -61,6 +61,9 @@ def test_wrong_texts_are_named(client, transport, texts, words, index):
         ({"max_length": None}, "1 to 8192"),
         ({"truncate": "no"}, "True or False"),
         ({"colbert_dtype": "bfloat16"}, "'float32' or 'float16'"),
+        ({"headers": {"trace parent": "1"}}, "'trace parent'"),
+        ({"headers": {"traceparent": "1\r\nx: y"}}, "'traceparent'"),
+        ({"headers": {"Transfer-Encoding": "chunked"}}, "transfer-encoding"),
         ({"timeout_seconds": 0}, "positive"),
         ({"timeout_seconds": float("nan")}, "positive"),
     ],
@@ -95,6 +98,7 @@ def test_odd_text_arrives_as_it_is(client, transport, text):
         ({"outputs": {"colbert"}}, {"colbert"}),
         ({"outputs": {"colbert"}, "colbert_dtype": "float16"}, {"colbert_fp16"}),
         ({"return_tokens": True}, {"dense", "token_ids", "tokens"}),
+        ({"return_hidden_states": True}, {"dense", "token_states"}),
     ],
 )
 def test_only_what_is_asked_for_is_requested(client, transport, options, names):

@@ -39,6 +39,17 @@ def test_answers_are_always_the_same_and_of_length_one():
     np.testing.assert_allclose(np.linalg.norm(first.colbert.vectors, axis=1), 1, rtol=1e-6)
 
 
+def test_dense_is_the_first_hidden_state_brought_to_length_one():
+    """As a model's, also where a text is cut to CLS."""
+    for max_length in (8192, 1):
+        embeddings = encode("one two", "", max_length=max_length, return_hidden_states=True)
+        first = np.stack([states[0] for states in embeddings.hidden_states])
+
+        np.testing.assert_allclose(
+            embeddings.dense, first / np.linalg.norm(first, axis=1, keepdims=True), rtol=1e-6
+        )
+
+
 def test_texts_that_share_words_are_alike():
     """A search test has something to find."""
     query, near, far = encode("reset my password", "my password", "sunny weather")

@@ -28,6 +28,7 @@ from bgem3_client import (
     ModelInfo,
     ModelNotFoundError,
     RetryPolicy,
+    ServerOutOfMemoryError,
     UnavailableError,
 )
 from bgem3_client.address import Address
@@ -40,6 +41,7 @@ ONCE = RetryPolicy(attempts=1)
 PROTOCOLS = pytest.mark.parametrize("protocol", ["grpc", "http"])
 CODES = {
     "invalid": {"grpc": grpc.StatusCode.INVALID_ARGUMENT, "http": 400},
+    "internal": {"grpc": grpc.StatusCode.INTERNAL, "http": 500},
     "not found": {"grpc": grpc.StatusCode.NOT_FOUND, "http": 404},
     "unavailable": {"grpc": grpc.StatusCode.UNAVAILABLE, "http": 503},
 }
@@ -83,6 +85,7 @@ def test_all_outputs_survive_the_way(protocol, colbert_dtype):
             {"dense", "sparse", "colbert"},
             max_length=6,
             return_tokens=True,
+            return_hidden_states=True,
             colbert_dtype=colbert_dtype,
         )
 
@@ -98,6 +101,7 @@ def test_all_outputs_survive_the_way(protocol, colbert_dtype):
     assert expected.colbert.vectors.dtype == received.colbert.vectors.dtype == colbert_dtype
     assert [row.tokens() for row in expected.sparse] == [row.tokens() for row in received.sparse]
     assert expected.tokens == received.tokens
+    np.testing.assert_array_equal(expected.hidden_states.vectors, received.hidden_states.vectors)
     assert [False, False, False, True] == received.truncated.tolist()
     assert "2" == received.model_version
     (request,) = behaviour.requests
@@ -130,6 +134,32 @@ def test_headers_are_sent_with_every_request(protocol):
     (headers,) = behaviour.headers
     headers = {name.lower(): value for name, value in headers.items()}
     assert ("Bearer 1", "t") == (headers["authorization"], headers["x-tenant"])
+
+
+@PROTOCOLS
+def test_headers_of_a_call_go_with_its_requests_alone(protocol):
+    """Beside the client's own, whose value they replace; the next call is without them."""
+    behaviour = Behaviour()
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    async def calls(client):
+        await client.encode(["a", "b"], headers={"Traceparent": traceparent, "X-Tenant": "call"})
+        await client.encode(["c"])
+
+    run(
+        protocol,
+        behaviour,
+        calls,
+        headers={"x-tenant": "client", "x-other": "o"},
+        limits=Limits(max_texts_per_request=1),
+    )
+
+    seen = [{name.lower(): value for name, value in row.items()} for row in behaviour.headers]
+    names = ("traceparent", "x-tenant", "x-other")
+    of_the_call, of_the_client = (traceparent, "call", "o"), (None, "client", "o")
+    assert [of_the_call, of_the_call, of_the_client] == [
+        tuple(row.get(name) for name in names) for row in seen
+    ]
 
 
 def test_http_does_not_ask_for_compression():
@@ -206,6 +236,59 @@ def test_refused_text_keeps_its_index(protocol, prefix):
 
     assert 0 == caught.value.index
     assert "the text says [index=5] \n and more" == str(caught.value)
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("prefix", ["", "in ensemble 'bge_m3', "])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[out_of_memory] the server had not enough memory",
+        "onnx runtime error 6: Non-zero status code returned while running Mul node. Name:'m' "
+        "Status Message: bfc_arena.cc:368 Failed to allocate memory for requested buffer of size 9",
+    ],
+)
+def test_lack_of_memory_is_told_apart(protocol, prefix, message):
+    """What our models mark, and what ONNX Runtime says behind Triton's own backend; sent once."""
+    behaviour = Behaviour(code=CODES["internal"][protocol], message=prefix + message)
+
+    with pytest.raises(ServerOutOfMemoryError) as caught:
+        run(
+            protocol,
+            behaviour,
+            lambda client: client.encode(["a" * 100, "b"], max_length=50),
+            retries=RetryPolicy(),
+        )
+
+    assert str(caught.value).startswith("the server had not enough memory")
+    assert str(caught.value).endswith("(number of texts: 2, tokens: about 53 at most)")
+    assert 1 == len(behaviour.headers)
+
+
+@PROTOCOLS
+@pytest.mark.parametrize(
+    "message",
+    [
+        "the text says [out_of_memory] ",
+        "onnx runtime error 6: indices element out of data bounds",
+        "a model: Failed to allocate memory for requested buffer of size 9",
+    ],
+)
+def test_other_failures_are_the_servers(protocol, message):
+    """Only a mark at the beginning counts, and only what ONNX Runtime itself says."""
+    with pytest.raises(InternalServerError) as caught:
+        run(protocol, Behaviour(code=CODES["internal"][protocol], message=message), encode)
+
+    assert message == str(caught.value)
+
+
+@PROTOCOLS
+def test_hidden_states_of_an_earlier_export_are_missing(protocol):
+    """Triton calls an output that it does not know the caller's mistake; it is the repository's."""
+    behaviour = Behaviour(code=CODES["invalid"][protocol], message="unexpected inference output")
+
+    with pytest.raises(ContractError, match="'token_states': an earlier release exported it"):
+        run(protocol, behaviour, lambda client: client.encode(["a"], return_hidden_states=True))
 
 
 @PROTOCOLS

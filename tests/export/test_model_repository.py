@@ -317,7 +317,7 @@ def test_the_ensemble_serves_the_newest_version_of_each_step(repository):
     ensemble = repository.config(ENSEMBLE, GPU)
 
     assert "ensemble" == ensemble.platform
-    assert [-1] * 6 == [step.model_version for step in ensemble.ensemble_scheduling.step]
+    assert [-1] * 7 == [step.model_version for step in ensemble.ensemble_scheduling.step]
     assert {model.name for model in STEPS} == {
         step.model_name for step in ensemble.ensemble_scheduling.step
     }
@@ -346,6 +346,7 @@ def test_dense_alone_runs_no_head(repository):
     )
     assert Counter([*encoder, COLBERT_HEAD.name]) == needed("colbert", "colbert_lengths")
     assert Counter([*encoder, COLBERT_HEAD.name]) == needed("colbert_fp16")
+    assert Counter([*encoder, COLBERT_HEAD.name]) == needed("token_states")
 
 
 def test_outputs_have_triton_defaults_otherwise(repository):

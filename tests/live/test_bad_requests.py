@@ -11,7 +11,16 @@ import tritonclient.grpc as grpcclient
 from live.raw import embed, infer
 from tritonclient.utils import InferenceServerException
 
-from bgem3_backend.contract import COLBERT_HEAD, SPARSE, TRUNK
+from bgem3_backend.contract import (
+    COLBERT,
+    COLBERT_HEAD,
+    SPARSE,
+    SPARSE_VALUES,
+    TOKEN_STATES,
+    TRUNK,
+    Model,
+    Tensor,
+)
 
 pytestmark = pytest.mark.live
 
@@ -152,16 +161,19 @@ def test_a_bad_request_to_an_inner_step_fails_alone(
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("model", [SPARSE, COLBERT_HEAD])
+@pytest.mark.parametrize(
+    ("model", "output"),
+    [(SPARSE, SPARSE_VALUES), (COLBERT_HEAD, COLBERT), (COLBERT_HEAD, TOKEN_STATES)],
+)
 def test_values_that_are_not_finite_are_never_answered(
-    connection: grpcclient.InferenceServerClient, model: Any, value: float
+    connection: grpcclient.InferenceServerClient, model: Model, output: Tensor, value: float
 ) -> None:
     """Hidden states that hold NaN or infinity: an error of the server, never a vector."""
     inputs = {"hidden_states": states(3, value=value), "lengths": ids(3)}
     if model is SPARSE:
         inputs["input_ids"] = ids(0, 5, 2)
     with pytest.raises(InferenceServerException) as caught:
-        infer(connection, model.name, inputs, [model.outputs[0].name])
+        infer(connection, model.name, inputs, [output.name])
 
     assert caught.value.status() == "StatusCode.INTERNAL"
     assert "not finite" in caught.value.message()

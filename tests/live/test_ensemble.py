@@ -26,6 +26,8 @@ STEPS = (TOKENIZER.name, TRUNK.name, SPARSE.name, COLBERT_HEAD.name)
         (["sparse_indices", "sparse_values", "sparse_lengths"], (1, 1, 1, 0)),
         (["colbert"], (1, 1, 0, 1)),
         (["colbert_fp16"], (1, 1, 0, 1)),
+        (["token_states"], (1, 1, 0, 1)),
+        (["colbert", "colbert_fp16", "token_states"], (1, 1, 0, 3)),
         (["dense", "sparse_values", "colbert"], (1, 1, 1, 1)),
         (["tokens"], (1, 0, 0, 0)),
         (["tokens", "dense"], (2, 1, 0, 0)),
@@ -82,6 +84,20 @@ def test_half_precision_is_the_same_rounded(
     np.testing.assert_array_equal(answer["colbert_fp16"], answer["colbert"].astype(np.float16))
 
 
+def test_dense_is_the_first_token_state_brought_to_length_one(
+    connection: grpcclient.InferenceServerClient,
+) -> None:
+    """Of each text; texts of unlike lengths, and one of CLS and EOS alone."""
+    answer = embed(connection, ["", "两个 words", "a"], ["token_states", "dense", "token_lengths"])
+    starts = np.cumsum(answer["token_lengths"][0]) - answer["token_lengths"][0]
+    first = answer["token_states"][0, starts]
+
+    assert answer["token_states"].dtype == np.float32
+    np.testing.assert_allclose(
+        answer["dense"][0], first / np.linalg.norm(first, axis=1, keepdims=True), atol=1e-6
+    )
+
+
 def test_the_outputs_fit_together(connection: grpcclient.InferenceServerClient) -> None:
     """Lengths add up to rows, for texts with and without entries."""
     names = [tensor.name for tensor in ENSEMBLE.outputs]
@@ -93,4 +109,5 @@ def test_the_outputs_fit_together(connection: grpcclient.InferenceServerClient) 
     assert answer["colbert"].shape[1] == (lengths - 1).sum()
     assert answer["sparse_lengths"].sum() == answer["sparse_indices"].shape[1]
     assert answer["token_ids"].shape[1] == answer["tokens"].shape[1] == lengths.sum()
+    assert answer["token_states"].shape[1] == lengths.sum()
     assert answer["dense"].shape[1] == 3

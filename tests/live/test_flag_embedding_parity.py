@@ -108,6 +108,51 @@ def test_colbert_equals(expected: dict[str, Any], actual: Embeddings) -> None:
         assert cosines(wanted, found).min() >= 0.99999, number
 
 
+@pytest.fixture(scope="module")
+def some_texts() -> list[str]:
+    """Every twelfth text, and two of some length."""
+    return [*load_texts()[::12], *LONG_TEXTS[:2]]
+
+
+@pytest.fixture(scope="module")
+def expected_states(demo_model_directory: Path, some_texts: list[str]) -> list[Any]:
+    """The last hidden states of the model that FlagEmbedding runs, each text alone: [t, H]."""
+    import torch
+    from FlagEmbedding import BGEM3FlagModel
+
+    model = BGEM3FlagModel(str(demo_model_directory), use_fp16=False, devices="cpu")
+    trunk = model.model.model.eval()
+    with torch.inference_mode():
+        return [
+            trunk(**model.tokenizer(text, return_tensors="pt")).last_hidden_state[0].numpy()
+            for text in some_texts
+        ]
+
+
+def test_hidden_states_equal(
+    expected_states: list[Any], some_texts: list[str], client: Client
+) -> None:
+    """All tokens, CLS and EOS included: every number within 1e-4."""
+    actual = client.encode(some_texts, return_hidden_states=True).hidden_states
+
+    assert len(expected_states) == len(actual) > 20
+    for number, (wanted, found) in enumerate(zip(expected_states, actual, strict=True)):
+        assert wanted.shape == found.shape, number
+        assert np.abs(wanted - found).max() <= 1e-4, number
+
+
+def test_fp16_hidden_states_are_close_and_full_precision(
+    fp16_triton: Addresses, expected_states: list[Any], some_texts: list[str]
+) -> None:
+    """An FP16 trunk's are answered in FP32 too, with cosines of at least 0.999."""
+    with Client(fp16_triton.grpc) as client:
+        actual = client.encode(some_texts, return_hidden_states=True).hidden_states
+
+    assert np.float32 == actual.vectors.dtype
+    for number, (wanted, found) in enumerate(zip(expected_states, actual, strict=True)):
+        assert cosines(wanted, found).min() >= 0.999, number
+
+
 def test_only_the_overlong_text_is_truncated(actual: Embeddings) -> None:
     """Said for each text, not silently done."""
     assert np.flatnonzero(actual.truncated).tolist() == [len(actual) - 1]

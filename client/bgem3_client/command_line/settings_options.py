@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
@@ -16,20 +16,55 @@ Settings = TypeVar("Settings", bound=BaseSettings)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def settings_options(model: type[BaseSettings]) -> Callable[[Command], Command]:
+def settings_options(
+    model: type[BaseSettings], heading: str = "Options", leave_out: Container[str] = ()
+) -> Callable[[Command], Command]:
     """Decorate a click command with one option for each field of ``model``.
 
     The option takes its name, help and default from the field and its environment variable from
     the model's ``env_prefix``. An option that is not given is not passed on (see
     :func:`read_settings`), so the environment and the defaults still count.
+
+    Secrets get no option: they are taken from the environment alone.
+
+    Args:
+        model: The settings.
+        heading: What they stand under in the help of a :class:`CommandWithHeadings`.
+        leave_out: Fields that get no option: the command itself decides them, or another model
+            has brought the option.
     """
 
     def decorate(command: Command) -> Command:
         for name, field in reversed(model.model_fields.items()):
-            command = _option(name, field, model.model_config.get("env_prefix", ""))(command)
+            # What is on a command line everybody on the machine can read.
+            if name not in leave_out and field.annotation is not SecretStr:
+                prefix = model.model_config.get("env_prefix", "")
+                command = _option(name, field, prefix, heading)(command)
         return command
 
     return decorate
+
+
+class CommandWithHeadings(click.Command):
+    """A command whose help lists the options of each settings model under a heading."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options; see click."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                heading = getattr(parameter, "heading", "Options")
+                sections.setdefault(heading, []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+class _SettingOption(click.Option):
+    def __init__(self, *arguments: Any, heading: str, **keywords: Any) -> None:  # noqa: ANN401
+        super().__init__(*arguments, **keywords)
+        self.heading = heading
 
 
 def read_settings(model: type[Settings], options: dict[str, Any]) -> Settings:
@@ -60,15 +95,22 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _option(name: str, field: FieldInfo, env_prefix: str) -> Callable[[Command], Command]:
+def _option(
+    name: str, field: FieldInfo, env_prefix: str, heading: str
+) -> Callable[[Command], Command]:
     default = field.get_default(call_default_factory=True)
     shown = "none" if default is None or default is PydanticUndefined else default
     declaration = f"{_flag(name)}/--no-{name.replace('_', '-')}"
     kind = _click_type(field.annotation)
-    help_text = f"{field.description}  [{env_prefix}{name.upper()}; default: {shown}]"
-    if kind is bool:
-        return click.option(declaration, name, default=None, help=help_text)
-    return click.option(_flag(name), name, type=kind, default=None, help=help_text)
+    return click.option(
+        declaration if kind is bool else _flag(name),
+        name,
+        cls=_SettingOption,
+        heading=heading,
+        type=None if kind is bool else kind,
+        default=None,
+        help=f"{field.description}  [{env_prefix}{name.upper()}; default: {shown}]",
+    )
 
 
 def _click_type(annotation: Any) -> Any:  # noqa: ANN401 - annotations are arbitrary objects

@@ -31,14 +31,24 @@ __all__ = [
     "Transport",
     "TritonTransport",
     "connect",
+    "connect_triton",
 ]
 
 
-def connect(address: Address, headers: Mapping[str, str]) -> TritonTransport:
+def connect(address: Address, headers: Mapping[str, str]) -> Transport:
     """Return the transport that speaks the address's protocol; nothing is sent yet.
 
     Only that protocol's library is imported.
     """
+    if address.protocol == "bgem3":
+        from bgem3_client.transports.service import ServiceTransport
+
+        return ServiceTransport(address, headers)
+    return connect_triton(address, headers)
+
+
+def connect_triton(address: Address, headers: Mapping[str, str]) -> TritonTransport:
+    """Return the transport to a Triton itself; see :func:`connect`."""
     if address.protocol == "grpc":
         from bgem3_client.transports.grpc import GrpcTransport
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from bgem3_backend.contract import Tensor
-from bgem3_client.errors import ContractError, InvalidInputError
+from bgem3_backend.contract import OUT_OF_MEMORY_MARK, Tensor
+from bgem3_backend.failed_allocation import is_failed_allocation
+from bgem3_client.errors import (
+    ContractError,
+    InternalServerError,
+    InvalidInputError,
+    ServerError,
+    ServerOutOfMemoryError,
+)
 
 
 class Placement(Protocol):
@@ -41,6 +48,8 @@ class InferRequest:
         model_version: Its version; empty for the one the server prefers.
         timeout_seconds: Time allowed for the answer; None for no limit.
         placements: For outputs, by name, that go through shared memory.
+        headers: Sent with it beside the transport's own, whose values they replace; names in
+            lower case.
     """
 
     texts: tuple[bytes, ...]
@@ -50,6 +59,7 @@ class InferRequest:
     model_version: str = ""
     timeout_seconds: float | None = None
     placements: Mapping[str, Placement] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ class Transport(Protocol):
         """Let go of connections; requests under way end with an error."""
 
 
+@runtime_checkable
 class TritonTransport(Transport, Protocol):
     """A transport to a real Triton, which can also be told of shared memory on its machine."""
 
@@ -102,9 +113,16 @@ class TritonTransport(Transport, Protocol):
     async def unregister_region(self, name: str) -> None:
         """Make the server forget a region."""
 
+    async def instance_kinds(self, model: str, timeout_seconds: float | None) -> frozenset[str]:
+        """Return what the instances of a model run on: ``KIND_CPU``, ``KIND_GPU``."""
+
 
 # An ensemble puts its own name before the message of the step that failed.
-_REFUSED_TEXT: Final = re.compile(r"(?:in ensemble '[^']*', )*\[index=(\d+)\] ", re.DOTALL)
+_ENSEMBLE: Final = r"(?:in ensemble '[^']*', )*"
+_REFUSED_TEXT: Final = re.compile(_ENSEMBLE + r"\[index=(\d+)\] ")
+_OUT_OF_MEMORY: Final = re.compile(_ENSEMBLE + re.escape(OUT_OF_MEMORY_MARK))
+# On GPUs the trunk is Triton's own backend, which puts this before what ONNX Runtime says.
+_ONNX_RUNTIME: Final = re.compile(_ENSEMBLE + r"onnx runtime error \d+: ")
 
 
 def refusal(message: str) -> InvalidInputError:
@@ -116,6 +134,21 @@ def refusal(message: str) -> InvalidInputError:
     if match is None:
         return InvalidInputError(message)
     return InvalidInputError(message[match.end() :], index=int(match.group(1)))
+
+
+def failure(message: str) -> ServerError:
+    """Return the error for a request at which the server failed.
+
+    A message about memory starts with ``[out_of_memory] ``, or it is ONNX Runtime's.
+    """
+    if match := _OUT_OF_MEMORY.match(message):
+        return ServerOutOfMemoryError(message[match.end() :])
+    if (match := _ONNX_RUNTIME.match(message)) and is_failed_allocation(message):
+        return ServerOutOfMemoryError(
+            "the server had not enough memory for this request: send fewer or shorter texts at "
+            f"once (ONNX Runtime: {message[match.end() :]})"
+        )
+    return InternalServerError(message)
 
 
 _NUMPY_TYPES: Final[dict[str, type[np.generic]]] = {

@@ -24,6 +24,7 @@ from bgem3_backend.contract import (
     SPARSE_VALUES,
     TOKEN_IDS,
     TOKEN_LENGTHS,
+    TOKEN_STATES,
     TOKENS,
     TRUNCATE_PARAMETER,
 )
@@ -41,7 +42,8 @@ class FakeTransport:
     A word (or a punctuation mark) is a token, and between CLS and EOS a text has one for each;
     its id and its vector come from a hash of the word. A text's dense vector is the sum of its
     words' vectors, so that texts that share words are alike: enough to test a search with, and
-    nothing to judge a model by. ``max_length`` and ``truncate`` are honoured.
+    nothing to judge a model by. That sum is also the hidden state of CLS; another token's is its
+    word's vector. ``max_length`` and ``truncate`` are honoured.
 
     ``script`` says what happens to the first requests instead, one entry each: an exception is
     raised, an `InferResponse` returned, None answered as usual.
@@ -98,6 +100,7 @@ class FakeTransport:
         """Return the sizes that it was made with; see :class:`Transport`."""
         shapes = {
             DENSE.name: (-1, -1, self._hidden_size),
+            TOKEN_STATES.name: (-1, -1, self._hidden_size),
             COLBERT.name: (-1, -1, self._colbert_size),
         }
         return ModelMetadata(model, (model_version or "1",), shapes)
@@ -124,15 +127,19 @@ class FakeTransport:
             [_vector(token, self._colbert_size) for row in tokens for token in row[1:]],
             self._colbert_size,
         )
+        states = [
+            np.array([_vector(token, self._hidden_size) for token in row], dtype=np.float32)
+            for row in tokens
+        ]
+        for rows in states:
+            rows[0] = rows.sum(axis=0)
         tensors: dict[str, NDArray[Any]] = {
             TOKEN_LENGTHS.name: np.array([len(row) for row in tokens], dtype=np.int32),
             FULL_TOKEN_LENGTHS.name: np.array(full_lengths, dtype=np.int32),
             TOKEN_IDS.name: np.array(list(chain.from_iterable(ids)), dtype=np.int32),
             TOKENS.name: np.array([t.encode() for row in tokens for t in row], dtype=np.object_),
-            DENSE.name: _normalized(
-                [sum(_vector(token, self._hidden_size) for token in row) for row in tokens],
-                self._hidden_size,
-            ),
+            TOKEN_STATES.name: np.concatenate(states),
+            DENSE.name: _normalized([rows[0] for rows in states], self._hidden_size),
             SPARSE_INDICES.name: np.concatenate(sparse).astype(np.int32),
             SPARSE_VALUES.name: (np.concatenate(sparse) % 97 + 1).astype(np.float32) / 97,
             SPARSE_LENGTHS.name: np.array([len(row) for row in sparse], dtype=np.int32),

@@ -37,12 +37,14 @@ from bgem3_client.transports.base import (
     InferRequest,
     InferResponse,
     ModelMetadata,
+    failure,
     numpy_type,
     refusal,
     text_tensor,
 )
 
 # INVALID_ARGUMENT is not here: it is the caller's mistake, and may name a text (`refusal`).
+# INTERNAL may also be a lack of memory (`failure`).
 SERVER_ERRORS: Final[Mapping[grpc.StatusCode, type[ServerError]]] = {
     grpc.StatusCode.CANCELLED: UnavailableError,
     grpc.StatusCode.UNKNOWN: InternalServerError,
@@ -96,7 +98,7 @@ class GrpcTransport:
                         model_version=request.model_version,
                         outputs=_requested_outputs(request),
                         parameters=dict(request.parameters),
-                        headers=self._headers,
+                        headers={**self._headers, **request.headers},
                     ),
                     request.timeout_seconds,
                 )
@@ -138,6 +140,15 @@ class GrpcTransport:
         """See :class:`bgem3_client.transports.TritonTransport`."""
         with self._translated():
             await self._client().unregister_system_shared_memory(name, headers=self._headers)
+
+    async def instance_kinds(self, model: str, timeout_seconds: float | None) -> frozenset[str]:
+        """See :class:`bgem3_client.transports.TritonTransport`."""
+        with self._translated():
+            answer = await self._client().get_model_config(
+                model, headers=self._headers, client_timeout=timeout_seconds
+            )
+            groups = answer.config.instance_group
+            return frozenset(group.Kind.Name(group.kind) for group in groups)
 
     async def close(self) -> None:
         """See :class:`bgem3_client.transports.Transport`.
@@ -190,7 +201,8 @@ class GrpcTransport:
     async def _is_ready(self, request: InferRequest) -> bool:
         try:
             ready: bool = await self._client().is_server_ready(
-                headers=self._headers, client_timeout=request.timeout_seconds
+                headers={**self._headers, **request.headers},
+                client_timeout=request.timeout_seconds,
             )
         except InferenceServerException as error:
             # A server that does not tell may well be ready.
@@ -250,6 +262,8 @@ def _error(error: InferenceServerException, address: Address) -> BgeM3Error:
         return UnavailableError(
             f"{message} (gRPC to {address.target}; Triton's HTTP port needs http://)"
         )
+    if code is grpc.StatusCode.INTERNAL:
+        return failure(message)
     return SERVER_ERRORS[code](message)
 
 

@@ -36,6 +36,7 @@ from bgem3_client.transports.base import (
     InferRequest,
     InferResponse,
     ModelMetadata,
+    failure,
     numpy_type,
     refusal,
     text_tensor,
@@ -81,12 +82,12 @@ class HttpTransport:
                         model_version=request.model_version,
                         outputs=_requested_outputs(request),
                         parameters=dict(request.parameters),
-                        # tritonclient adds its own to the dict that it is given.
-                        headers=dict(self._headers),
+                        # A new dict: tritonclient adds its own headers to it.
+                        headers={**self._headers, **request.headers},
                     )
                 except InferenceServerException as error:
                     # While a Triton shuts down it has no models any more: another may take over.
-                    if error.status() == "404" and not await self._is_ready():
+                    if error.status() == "404" and not await self._is_ready(request):
                         raise UnavailableError(
                             f"the server at {self._address.target} is starting or stopping: "
                             f"{error.message()}"
@@ -124,6 +125,13 @@ class HttpTransport:
         with self._translated():
             await self._client().unregister_system_shared_memory(name, headers=self._headers)
 
+    async def instance_kinds(self, model: str, timeout_seconds: float | None) -> frozenset[str]:
+        """See :class:`bgem3_client.transports.TritonTransport`."""
+        with self._translated():
+            async with asyncio.timeout(timeout_seconds):
+                config = await self._client().get_model_config(model, headers=self._headers)
+            return frozenset(group["kind"] for group in config["instance_group"])
+
     async def close(self) -> None:
         """See :class:`bgem3_client.transports.Transport`."""
         self._closed = True
@@ -145,8 +153,10 @@ class HttpTransport:
             )
         return self._triton
 
-    async def _is_ready(self) -> bool:
-        ready: bool = await self._client().is_server_ready(headers=self._headers)
+    async def _is_ready(self, request: InferRequest) -> bool:
+        ready: bool = await self._client().is_server_ready(
+            headers={**self._headers, **request.headers}
+        )
         return ready
 
     @contextmanager
@@ -181,6 +191,8 @@ def _error(error: InferenceServerException) -> BgeM3Error:
         return InvalidInputError(
             f"the server takes no request of this size (lower the client's Limits): {message}"
         )
+    if status == 500:
+        return failure(message)
     if status in SERVER_ERRORS:
         return SERVER_ERRORS[status](message)
     if status > 500:

@@ -1,8 +1,7 @@
-"""``bge_m3_colbert``: hidden states to ColBERT token vectors."""
+"""``bge_m3_colbert``: hidden states to ColBERT token vectors, or as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,12 +14,13 @@ from bgem3_backend.contract import (
     COLBERT_LENGTHS,
     HIDDEN_STATES,
     LENGTHS,
-    Tensor,
+    TOKEN_STATES,
 )
 from bgem3_backend.models.head_model import HeadModel
 from bgem3_backend.models.model_config import ModelConfig
 from bgem3_backend.models.requests import input_integers, input_torch, output_torch
 from bgem3_backend.packed_texts import check_hidden_states_shape, check_lengths
+from bgem3_backend.token_states import token_states
 
 
 class TritonPythonModel(HeadModel):
@@ -40,16 +40,21 @@ class TritonPythonModel(HeadModel):
         check_hidden_states_shape(tuple(hidden_states.shape), self.linear.hidden_size)
         check_lengths(lengths, hidden_states.shape[0], self.max_length_tokens)
 
+        # The ensemble has this model three times, for the vectors in each precision and for the
+        # states, so that a request for one of them runs, and is sent, that one alone.
+        names = set(request.requested_output_names())
+        outputs = []
+        if TOKEN_STATES.name in names:
+            outputs.append(output_torch(TOKEN_STATES, token_states(hidden_states)))
+        if names == {TOKEN_STATES.name}:
+            return outputs
+
         device = self.linear.device
         output = self._head(hidden_states.to(device), torch.from_numpy(lengths).to(device).long())
-        # The ensemble has this model twice, once for each precision, so that a request for one
-        # runs, and is sent, that one alone.
-        makers: dict[Tensor, Callable[[], torch.Tensor]] = {
-            COLBERT: lambda: output.vectors,
-            COLBERT_FP16: lambda: output.vectors.half(),
-            COLBERT_LENGTHS: lambda: output.lengths,
-        }
-        names = request.requested_output_names()
-        return [
-            output_torch(tensor, make()) for tensor, make in makers.items() if tensor.name in names
-        ]
+        if COLBERT.name in names:
+            outputs.append(output_torch(COLBERT, output.vectors))
+        if COLBERT_FP16.name in names:
+            outputs.append(output_torch(COLBERT_FP16, output.vectors.half()))
+        if COLBERT_LENGTHS.name in names:
+            outputs.append(output_torch(COLBERT_LENGTHS, output.lengths))
+        return outputs

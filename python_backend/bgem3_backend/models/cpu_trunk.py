@@ -57,8 +57,7 @@ class TritonPythonModel:
                     batch.answer(position, self._outputs(output))
                 waiting.remove(position)
         except Exception as error:  # noqa: BLE001 - the graph itself failed, out of memory maybe
-            for position in waiting:
-                batch.fail(position, error)
+            batch.fail_all(waiting, error)
         return batch.responses
 
     def _count(self, tokens: int, padded_tokens: int) -> None:

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import torch
 import triton_python_backend_utils as pb_utils
 
-from bgem3_backend.contract import Tensor
+from bgem3_backend.contract import OUT_OF_MEMORY_MARK, Tensor
 from bgem3_backend.errors import InvalidRequestError, ModelError, NotFiniteError
+from bgem3_backend.failed_allocation import is_failed_allocation
 from bgem3_backend.models.metrics import Counter
 from bgem3_backend.packed_texts import Int32Array
 
@@ -122,18 +123,30 @@ class Batch:
     def fail(self, position: int, error: Exception) -> None:
         """Answer one request with an error: the sender's fault by type, all else the server's.
 
-        What was not foreseen goes to Triton's log as well.
+        What was not foreseen goes to Triton's log as well; so does what was wrong when memory ran
+        out, of which the sender needs to know only what to do.
         """
         code = pb_utils.TritonError.INTERNAL
+        message = str(error)
         if isinstance(error, InvalidRequestError):
             code = pb_utils.TritonError.INVALID_ARG
         elif isinstance(error, NotFiniteError) and self._not_finite is not None:
             self._not_finite.add(1)
         elif not isinstance(error, ModelError):
             pb_utils.Logger.log_error("".join(traceback.format_exception(error)))
+            if _is_out_of_memory(error):
+                message = (
+                    f"{OUT_OF_MEMORY_MARK}the server had not enough memory for this request: send "
+                    "fewer or shorter texts at once"
+                )
         self._responses[position] = pb_utils.InferenceResponse(
-            error=pb_utils.TritonError(str(error), code)
+            error=pb_utils.TritonError(message, code)
         )
+
+    def fail_all(self, positions: Iterable[int], error: Exception) -> None:
+        """Answer several requests with the error that ended their common work."""
+        for position in positions:
+            self.fail(position, error)
 
     @contextmanager
     def answering(self, position: int) -> Iterator[Any]:
@@ -149,3 +162,10 @@ class Batch:
             yield self._requests[position]
         except Exception as error:  # noqa: BLE001 - what leaves execute() fails the neighbours
             self.fail(position, error)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # MemoryError is also NumPy's, and what std::bad_alloc becomes on its way out of an extension.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or is_failed_allocation(
+        str(error)
+    )

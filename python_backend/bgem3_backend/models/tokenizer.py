@@ -60,7 +60,13 @@ class TritonPythonModel:
         """Answer a batch of requests, each on its own."""
         batch = Batch(requests)
         readable = batch.read(self._read)
-        encodings = self._tokenizer.encode([text for _, read in readable for text in read.texts])
+        try:
+            encodings = self._tokenizer.encode(
+                [text for _, read in readable for text in read.texts]
+            )
+        except Exception as error:  # noqa: BLE001 - out of memory maybe
+            batch.fail_all([position for position, _ in readable], error)
+            return batch.responses
         begin = 0
         for position, read in readable:
             end = begin + len(read.texts)
