@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MODEL ?= demo
+SERVICE ?= http://127.0.0.1:33330
 REPOSITORY ?= models/$(notdir $(MODEL))
 SOURCES := client export python_backend retrieval server tests benchmarks
 
@@ -10,7 +11,7 @@ SOURCES := client export python_backend retrieval server tests benchmarks
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Made anew only when what is installed has changed.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -35,9 +36,9 @@ demo-model: install ## Build the demo model's checkpoint alone, and print where 
 	@$(BIN)/bgem3 demo-model
 
 .PHONY: serve
-serve: install ## Export and serve a model: make serve MODEL=BAAI/bge-m3
+serve: install ## Export and serve a model: make serve MODEL=BAAI/bge-m3 OPTIONS="--port 8080"
 	@$(BIN)/bgem3 export $(MODEL) --output $(REPOSITORY) --reuse
-	@exec $(BIN)/bgem3 serve $(REPOSITORY)
+	@exec $(BIN)/bgem3 serve $(REPOSITORY) $(OPTIONS)
 
 .PHONY: test
 test: install ## Run the tests
@@ -65,6 +66,22 @@ overhead: install ## Measure what the ensemble adds to the trunk
 .PHONY: perf-analyzer
 perf-analyzer: install ## Run perf_analyzer over gRPC and HTTP and write its table to docs/
 	$(BIN)/python benchmarks/perf_analyzer.py --table
+
+.PHONY: fuzz
+fuzz: install ## Send the HTTP service what its OpenAPI document allows and what it does not, for minutes
+	BGEM3_FUZZ_EXAMPLES=300 $(BIN)/python -m pytest --timeout 3600 tests/gateway/test_schema.py
+
+.PHONY: gateway-overhead
+gateway-overhead: install ## Measure what the HTTP service adds to Triton
+	$(BIN)/python benchmarks/gateway_overhead.py
+
+.PHONY: load-test
+load-test: install ## Send the HTTP service thousands of requests, good and bad, and look what comes back
+	$(BIN)/python benchmarks/load_test.py
+
+.PHONY: screenshots
+screenshots: install ## Make the pictures of the page in docs/ from a running service
+	$(BIN)/python tests/page/screenshots.py $(SERVICE)
 
 .PHONY: lock
 lock: install ## Write constraints.txt anew from pyproject.toml

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
+import threading
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import click
 
+from bgem3_server.gateway.events import (
+    ServiceEvent,
+    ServiceNotReady,
+    ServiceReady,
+    ServiceStopped,
+)
+from bgem3_server.listening import HttpAddress
+from bgem3_server.ready_file import ReadyFile
 from bgem3_server.settings import ServeSettings
-from bgem3_server.triton.events import Absent, Ailing, Event, Ready
+from bgem3_server.triton.events import Absent, Ailing, Event, Launching, Ready, Stopping
 from bgem3_server.triton.log import LogLine, Severity
 
 _SHOWN_FROM: Final = {
@@ -26,17 +32,26 @@ _SHOWN_FROM: Final = {
 class Console:
     """Prints events and log lines, and keeps the log file and the ready file.
 
-    The ready line and what is served go to standard output, all else to standard error.
+    What is served, and where, goes to standard output, all else to standard error. Events may come
+    from several threads.
+
+    Attributes:
+        service: Where the HTTP service listens; None when Triton is served alone.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
+        self.service: HttpAddress | None = None
         self._shown_from = _SHOWN_FROM[settings.log_level]
         # Until Triton is ready its failures are told by the error that ends the command, and the
         # lines of its log would only repeat it.
         self._only_in_service = settings.log_level in ("error", "warning")
         self._in_service = False
-        self._ready_file = settings.ready_file
+        self._lock = threading.Lock()
+        self._triton_ready: Ready | None = None
+        self._service_ready = False
+        self._announced = False
         self._files = ExitStack()
+        self._ready_file = self._files.enter_context(ReadyFile(settings.ready_file))
         self._log_file = (
             self._files.enter_context(settings.log_file.open("a", encoding="utf-8", buffering=1))
             if settings.log_file
@@ -44,10 +59,6 @@ class Console:
         )
 
     def __enter__(self) -> Self:
-        if self._ready_file:
-            # What an earlier server left behind would be taken for this one's.
-            self._ready_file.unlink(missing_ok=True)
-            self._files.callback(self._ready_file.unlink, missing_ok=True)
         return self
 
     def __exit__(
@@ -59,15 +70,52 @@ class Console:
         self._files.close()
 
     def event(self, event: Event) -> None:
-        """Print an event."""
-        self._in_service = isinstance(event, Ready | Ailing | Absent)
-        if not isinstance(event, Ready):
-            click.echo(event, err=True)
+        """Print what happens to Triton."""
+        with self._lock:
+            self._in_service = isinstance(event, Ready | Ailing | Absent)
+            match event:
+                case Ready():
+                    click.echo(describe_model(event))
+                    click.echo(event)
+                    self._triton_ready = event
+                    self._announce()
+                case Launching():
+                    pass  # said when it has come up
+                case Stopping() if self.service is not None:
+                    pass  # the requests in flight were the service's, and it has said so
+                case _:
+                    click.echo(event, err=True)
+
+    def service_event(self, event: ServiceEvent) -> None:
+        """Print what happens to the HTTP service."""
+        with self._lock:
+            match event:
+                case ServiceReady() if self._announced:
+                    click.echo("the HTTP service answers again", err=True)
+                case ServiceReady():
+                    self._service_ready = True
+                    self._announce()
+                case ServiceNotReady() if not self._announced:
+                    pass  # Triton is loading the models
+                case ServiceNotReady():
+                    click.echo(f"the HTTP service is {event}", err=True)
+                case ServiceStopped(drained=True):
+                    pass  # Triton goes on
+                case ServiceStopped():
+                    click.echo(f"the HTTP service was {event}", err=True)
+                case _:
+                    click.echo(event, err=True)
+
+    def _announce(self) -> None:
+        """Say that everything is there, once it is."""
+        ready, service = self._triton_ready, self.service
+        if ready is None or (service is not None and not self._service_ready):
             return
-        if self._ready_file:
-            write_ready_file(self._ready_file, event)
-        click.echo(describe_model(event))
-        click.echo(event)
+        self._ready_file.write(ready_content(ready, service))
+        if service is not None and not self._announced:
+            click.echo(f"page {service.local}/  API {service.local}/docs")
+            click.echo(service.bound)
+        self._announced = True
 
     def log(self, line: LogLine) -> None:
         """Print a line of Triton's log if it is grave enough, and write it to the log file."""
@@ -94,9 +142,10 @@ def describe_model(ready: Ready) -> str:
     return "; ".join(parts)
 
 
-def write_ready_file(path: Path, ready: Ready) -> None:
-    """Write the addresses as JSON; whoever sees the file sees all of it."""
-    content = {
+def ready_content(ready: Ready, service: HttpAddress | None) -> dict[str, object]:
+    """Return what the ready file says."""
+    return {
+        **({"service": service.local} if service else {}),
         "grpc": ready.addresses.grpc,
         "http": ready.addresses.http,
         "metrics": ready.addresses.metrics,
@@ -104,6 +153,3 @@ def write_ready_file(path: Path, ready: Ready) -> None:
         "versions": list(ready.model.versions),
         "profile": ready.profile.profile,
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    partial.replace(path)

@@ -51,7 +51,7 @@ def demo(repository: Path) -> None:
         f"{answer_milliseconds:.0f} ms"
     )
     console.print(_table(embeddings))
-    console.print(f"Keep it running: bgem3 serve {repository}")
+    console.print(f"Keep it running, with the HTTP service and its page: bgem3 serve {repository}")
 
 
 def _table(embeddings: Embeddings) -> Table:

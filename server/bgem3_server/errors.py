@@ -8,8 +8,10 @@ A directory that is no model repository is a RepositoryError of the export's tre
     - PortInUseError           somebody else listens on one of its ports
     - ModelLoadError           a model of the repository did not load; `reasons` says which and why
     - ReadyTimeoutError        not ready within the time allowed
+  + ServiceStartError          the HTTP service did not come up; its own message is above
+  + TLSError                   a certificate or key of the HTTP service cannot be used
   + StopError                  processes of Triton cannot be ended
-  + GaveUpError                Triton failed too often in a row
+  + GaveUpError                Triton, or the HTTP service, failed too often in a row
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ class StartError(BgeM3Error):
 
 
 class PortInUseError(StartError):
-    """Somebody else listens on one of the ports that Triton was given."""
+    """Somebody else listens on a port that Triton or the HTTP service was given."""
 
 
 class ModelLoadError(StartError):
@@ -48,9 +50,19 @@ class ReadyTimeoutError(StartError):
     """Triton was not ready within the time allowed."""
 
 
+class ServiceStartError(BgeM3Error):
+    """A process of the HTTP service ended before it listened; it has said why on standard error."""
+
+
+class TLSError(BgeM3Error):
+    """The HTTP service's certificate, its key or the authorities of callers cannot be used."""
+
+    exit_code = 2
+
+
 class StopError(BgeM3Error):
     """Processes of Triton cannot be ended; the message has their ids."""
 
 
 class GaveUpError(BgeM3Error):
-    """Triton failed too often in a row to be started once more."""
+    """Triton, or the HTTP service, failed too often in a row to be started once more."""

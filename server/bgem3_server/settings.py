@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from bgem3_server.restarts import RestartPolicy
+
 Profile = Literal["gpu", "cpu"]
 
 
@@ -83,3 +85,16 @@ class ServeSettings(BaseSettings):
         description="A file to write the addresses to, as JSON, when ready; it is removed at the "
         "stop.",
     )
+    gateway: bool = Field(
+        True, description="Start the HTTP service in front of Triton; without it Triton runs alone."
+    )
+
+    @property
+    def restart_policy(self) -> RestartPolicy:
+        """What is done about failures."""
+        return RestartPolicy(
+            self.restart_limit,
+            self.restart_delay_seconds,
+            self.restart_delay_limit_seconds,
+            self.restart_reset_seconds,
+        )

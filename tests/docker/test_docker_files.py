@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from bgem3_server.gateway.settings import GatewaySettings
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 COMPOSE_FILES = sorted((ROOT / "docker").glob("compose*.yaml"))
@@ -186,9 +188,11 @@ def test_what_compose_refers_to_exists():
 
 
 def test_ports_are_bound_to_loopback_by_default():
-    """Triton has no authentication: another address has to be asked for."""
-    ports = load_compose(BASE)["services"]["triton"]["ports"]
+    """Triton has no authentication, the service none by default: another address is asked for."""
+    services = load_compose(BASE)["services"]
+    ports = services["triton"]["ports"]
 
+    assert services["gateway"]["ports"] == ["${BGEM3_HOST:-127.0.0.1}:${BGEM3_PORT:-33330}:33330"]
     assert len(ports) == 3
     assert [
         port for port in ports if not port.startswith("${BGEM3_BIND_ADDRESS:-127.0.0.1}:")
@@ -205,6 +209,34 @@ def test_triton_reads_what_the_export_writes(path):
     assert f"--model-repository={repository}" in services["triton"]["command"]
 
 
+@pytest.mark.parametrize("path", COMPOSE_FILES, ids=lambda path: path.name)
+def test_the_service_counts_with_the_tokenizer_that_triton_serves(path):
+    """Another repository's would count wrong, and name another model."""
+    services = load_compose(path)["services"]
+
+    assert (
+        services["export"]["environment"]["REPOSITORY"]
+        == services["gateway"]["environment"]["BGEM3_TOKENIZER"]
+    )
+
+
+def test_the_service_is_given_settings_that_it_has():
+    """And asks Triton at the port that Triton's image opens, on the port that it opens itself."""
+    service = load_compose(BASE)["services"]["gateway"]
+    names = {f"BGEM3_{name.upper()}" for name in GatewaySettings.model_fields}
+    port = GatewaySettings.model_fields["port"].default
+    health = [
+        item.arguments
+        for item in read_dockerfile(ROOT / "docker" / "gateway.Dockerfile")
+        if item.keyword == "HEALTHCHECK"
+    ]
+
+    assert service["environment"].keys() - names == set()
+    assert service["environment"]["BGEM3_TRITON"] == "triton:8001"
+    assert [p for p in service["ports"] if not p.endswith(f":{port}")] == []
+    assert f"http://127.0.0.1:{port}/health/ready" in health[0]
+
+
 def test_triton_waits_for_the_export():
     """Triton starts once the export has ended well, which runs once and is not restarted."""
     services = load_compose(BASE)["services"]
@@ -213,6 +245,7 @@ def test_triton_waits_for_the_export():
     assert condition == "service_completed_successfully"
     assert services["export"]["restart"] == "no"
     assert services["triton"]["restart"] == "unless-stopped"
+    assert services["gateway"]["restart"] == "unless-stopped"
 
 
 def test_the_cpu_overlay_asks_for_no_gpu():

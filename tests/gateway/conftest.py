@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -26,7 +27,11 @@ def fake_service() -> Iterator[TestClient]:
 @pytest.fixture(scope="session")
 def service_url(triton: Addresses, demo_repository: Path) -> Iterator[str]:
     """The URL of the service in front of a live Triton with the demo model."""
-    settings = GatewaySettings(triton=triton.grpc, tokenizer=demo_repository)
+    settings = GatewaySettings(
+        triton=triton.grpc,
+        tokenizer=demo_repository,
+        ready_interval_seconds=0,  # probes would count in the statistics that tests read
+    )
     with live_service(settings) as url:
         yield url
 
@@ -36,3 +41,11 @@ def service(service_url: str) -> Iterator[httpx.Client]:
     """An HTTP client of that service."""
     with httpx.Client(base_url=service_url, timeout=60) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def flag_embedding(demo_model_directory: Path) -> Any:
+    """FlagEmbedding with the demo model."""
+    from FlagEmbedding import BGEM3FlagModel
+
+    return BGEM3FlagModel(str(demo_model_directory), use_fp16=False, devices="cpu")

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from bgem3_client import UnavailableError
+from bgem3_client import InvalidInputError, UnavailableError
 from bgem3_server.gateway.call import Priority, current_call
 from bgem3_server.gateway.call_middleware import CallMiddleware
 from bgem3_server.gateway.errors import BusyError
@@ -87,7 +87,16 @@ def site() -> Iterator[Site]:
 
         return StreamingResponse(pieces(), headers={"content-length": "100"})
 
+    async def content_type(request: Request) -> Response:
+        await request.body()
+        return Response(request.headers["content-type"])
+
+    async def odd(_: Request) -> Response:
+        raise InvalidInputError("not a name: \ud800")
+
     routes = {
+        "/type": content_type,
+        "/odd": odd,
         "/echo": echo,
         "/slow": slow,
         "/broken": broken,
@@ -114,6 +123,31 @@ def test_request_id_is_the_callers_or_a_new_one(site: Site) -> None:
 
     assert "job-7:3" == given.headers["x-request-id"] == given.json()["id"]
     assert 32 == len(odd.headers["x-request-id"])
+
+
+def test_answer_says_how_long_it_took(site: Site) -> None:
+    """In the header that browsers show."""
+    total, queue = httpx.post(site.url + "/echo").headers["server-timing"].split(", ")
+
+    assert 0 <= float(total.removeprefix("total;dur=")) < 1000
+    assert "queue;dur=0.0" == queue
+
+
+def test_body_of_curl_is_json(site: Site) -> None:
+    """``curl -d`` calls its body a form; nothing here takes forms."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    assert "application/json" == httpx.post(site.url + "/type", content=b"{}", headers=form).text
+    own = httpx.post(site.url + "/type", content=b"{}", headers={"Content-Type": "text/csv"})
+    assert "text/csv" == own.text
+
+
+def test_message_that_cannot_be_sent_is_escaped(site: Site) -> None:
+    """Half a character in what the caller sent does not break the answer that repeats it."""
+    answer = httpx.post(site.url + "/odd")
+
+    assert 422 == answer.status_code
+    assert "\\ud800" in answer.json()["error"]
 
 
 def test_headers_of_priority_and_deadline(site: Site) -> None:
@@ -204,6 +238,7 @@ def test_each_dialect_has_its_own_shape(site: Site) -> None:
     assert (424, "Backend") == (tei.status_code, tei.json()["error_type"])
     assert (503, "Triton is away") == (rerank.status_code, rerank.json()["message"])
     assert (503, "Triton is away") == (native.status_code, native.json()["error"])
+    assert "1" == native.headers["retry-after"]
 
 
 def test_answer_that_breaks_in_the_middle_is_cut(site: Site) -> None:

@@ -170,10 +170,10 @@ def test_full_service_refuses_before_counting() -> None:
 
     async def scenario(gateway: Gateway) -> None:
         await gateway.encoder.model_info()
-        gateway.scheduler.admit(262_144)
+        gateway.scheduler.admit(524_288)
         with pytest.raises(BusyError):
             await gateway.encoder.encode(["a"], DENSE, call())
-        gateway.scheduler.withdraw(262_144)
+        gateway.scheduler.withdraw(524_288)
 
     run(scenario, transport)
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from live_service import live_service
 
+from bgem3_server.gateway.settings import GatewaySettings
 from bgem3_server.triton.addresses import Addresses
 
 pytestmark = pytest.mark.live
@@ -25,9 +30,24 @@ def blocks(language: str, containing: str) -> list[str]:
     return chosen
 
 
+@pytest.fixture(scope="module")
+def service(triton: Addresses, demo_repository: Path) -> Iterator[str]:
+    """The URL of the HTTP service in front of the live server."""
+    with live_service(GatewaySettings(triton=triton.grpc, tokenizer=demo_repository)) as url:
+        yield url
+
+
 def for_this(triton: Addresses, text: str) -> str:
     """Put the live server's addresses in the place of the default ones."""
     return text.replace("127.0.0.1:8001", triton.grpc).replace("http://127.0.0.1:8000", triton.http)
+
+
+def curl(command: str) -> Any:
+    """Run an example and return the JSON that it prints."""
+    result = subprocess.run(
+        shlex.split(command), capture_output=True, text=True, check=True, timeout=120
+    )
+    return json.loads(result.stdout)
 
 
 def test_the_python_example(triton: Addresses) -> None:
@@ -41,17 +61,34 @@ def test_the_python_example(triton: Addresses) -> None:
     assert "colbert+sparse+dense" in result.stdout
 
 
-def test_the_curl_example(triton: Addresses) -> None:
-    (example,) = blocks("sh", "curl")
-    result = subprocess.run(
-        shlex.split(for_this(triton, example)),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
+def test_the_curl_example_for_triton(triton: Addresses) -> None:
+    (example,) = blocks("sh", "/v2/models")
+    (output,) = curl(for_this(triton, example))["outputs"]
 
-    assert '"name":"dense","datatype":"FP32","shape":[1,2,384]' in result.stdout
+    assert ("dense", "FP32", [1, 2, 384]) == (output["name"], output["datatype"], output["shape"])
+
+
+def test_the_curl_example_for_all_representations(service: str) -> None:
+    (example,) = blocks("sh", "/embed ")
+    answer = curl(example.replace("http://127.0.0.1:33330", service))
+
+    assert [384, 384] == [len(vector) for vector in answer["embeddings"]]
+    assert 2 == len(answer["sparse_embeddings"])
+    assert answer["token_lengths"] == [len(matrix) + 1 for matrix in answer["colbert_embeddings"]]
+
+
+def test_the_curl_example_in_the_dialect_of_openai(service: str) -> None:
+    (example,) = blocks("sh", "/v1/embeddings")
+    answer = curl(example.replace("http://127.0.0.1:33330", service))
+
+    assert [384, 384] == [len(item["embedding"]) for item in answer["data"]]
+
+
+def test_the_curl_example_that_ranks(service: str) -> None:
+    (example,) = blocks("sh", "/rerank")
+    answer = curl(example.replace("http://127.0.0.1:33330", service))
+
+    assert [0, 1] == [result["index"] for result in answer["results"]]
 
 
 def test_the_encode_example(triton: Addresses, tmp_path: Path) -> None:

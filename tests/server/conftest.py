@@ -65,13 +65,17 @@ def make_repository(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def start_serve(tmp_path: Path) -> Iterator[Callable[..., Serve]]:
-    """Start `bgem3 serve` on free ports; whatever becomes of the test, it is stopped."""
+    """Start `bgem3 serve` on free ports; whatever becomes of the test, it is stopped.
+
+    Without the HTTP service unless it is asked for: the tiny model gives no vectors.
+    """
     started: list[Serve] = []
 
-    def start(repository: Path, *options: str) -> Serve:
+    def start(repository: Path, *options: str, gateway: bool = False) -> Serve:
         folder = tmp_path / f"serve{len(started)}"
         folder.mkdir()
-        ports = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
+        ports = ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
+        ports += ["--host", "127.0.0.1", "--port", "0"] if gateway else ["--no-gateway"]
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
             process = subprocess.Popen(
                 [

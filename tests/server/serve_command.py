@@ -47,13 +47,27 @@ class Serve:
 
     def wait_ready(self) -> dict[str, str]:
         """Return its addresses; fail when it ends instead."""
-        wait_until(lambda: self.ready_file.exists() or self.process.poll() is not None)
+        wait_until(
+            lambda: self.ready_file.exists() or self.process.poll() is not None,
+            timeout_seconds=120,  # on a busy machine the models take their time
+        )
         assert self.process.poll() is None, self.complained
         return json.loads(self.ready_file.read_text())
 
     def triton(self) -> psutil.Process:
-        """The tritonserver, which is this command's only child."""
-        (child,) = psutil.Process(self.process.pid).children()
+        """The tritonserver, which is this command's only child without the HTTP service."""
+        return self._child(is_triton=True)
+
+    def worker(self) -> psutil.Process:
+        """The process of the HTTP service."""
+        return self._child(is_triton=False)
+
+    def _child(self, *, is_triton: bool) -> psutil.Process:
+        (child,) = [
+            child
+            for child in psutil.Process(self.process.pid).children()
+            if child.cmdline()[0].endswith("tritonserver") == is_triton
+        ]
         return child
 
     def wait_exit(self, timeout_seconds: float = 20) -> int:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from bgem3_client.errors import BgeM3Error, InvalidInputError
 from bgem3_client.transports import Transport
+from bgem3_server.gateway import health
+from bgem3_server.gateway.background import background
 from bgem3_server.gateway.call_middleware import CallMiddleware
+from bgem3_server.gateway.cors import CorsMiddleware, cors_origins
 from bgem3_server.gateway.dialects import native, openai, rerank, score, tei
 from bgem3_server.gateway.errors import MethodError, UnknownRouteError
 from bgem3_server.gateway.gateway import Gateway
+from bgem3_server.gateway.keys import KeyMiddleware, declare_keys, read_keys
+from bgem3_server.gateway.page import page_router
 from bgem3_server.gateway.settings import GatewaySettings
+from bgem3_server.gateway.tracing import TraceMiddleware, set_up_tracing
 from bgem3_server.gateway.validation import invalid_input
 
 
@@ -33,27 +41,43 @@ def create_app(settings: GatewaySettings, transport: Transport | None = None) ->
         RepositoryError: The repository's manifest is damaged.
     """
     gateway = Gateway.assemble(settings, transport)
+    keys = read_keys(settings)
+    origins = cors_origins(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        shut_down_tracing = set_up_tracing(settings)
         try:
-            yield
+            async with background(gateway):
+                yield
         finally:
             await gateway.client.close()
+            await asyncio.to_thread(shut_down_tracing)
 
-    app = FastAPI(
+    app = FastAPIOffline(
+        redoc_url=None,
+        favicon_url="/page/icon.svg",
         title="BGE-M3",
         summary="Dense, sparse and ColBERT representations of texts from one forward pass",
         version=version("bgem3-triton"),
         lifespan=lifespan,
-        strict_content_type=False,  # curl -d says something else than JSON
+        telemetry={"tracing": False},  # TraceMiddleware passes traces on without an exporter too
+        strict_content_type=False,  # a body is JSON, also where no header says so
     )
     app.state.gateway = gateway
-    for router in (native.router, openai.router, tei.router, rerank.router, score.router):
-        app.include_router(router)
+    for part in (native, openai, tei, rerank, score, health):
+        app.include_router(part.router)
+    app.include_router(page_router())
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
+    # From the inside out.
+    if keys is not None:
+        declare_keys(app, settings.metrics_need_key)
+        app.add_middleware(KeyMiddleware, keys=keys, metrics_need_key=settings.metrics_need_key)
     app.add_middleware(CallMiddleware, settings=settings, metrics=gateway.metrics)
+    app.add_middleware(TraceMiddleware)
+    if origins:
+        app.add_middleware(CorsMiddleware, origins=origins)
     return app
 
 
@@ -70,12 +94,17 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     if isinstance(error.__cause__, BgeM3Error):
         raise error.__cause__  # raised while the body was read, and wrapped by FastAPI
     if error.status_code == 404:
-        raise UnknownRouteError(
-            f"there is nothing at {request.url.path}; /docs lists what there is"
-        )
+        advice = "/docs lists what there is"
+        if request.url.path.startswith("/v2/models/"):
+            advice = (
+                "this is the HTTP service and not Triton, and bgem3_client's address for it is "
+                "bgem3://HOST:PORT"
+            )
+        raise UnknownRouteError(f"there is nothing at {request.url.path}; {advice}")
     if error.status_code == 405:
         raise MethodError(
-            f"{request.url.path} does not take {request.method}; /docs says what it takes"
+            f"{request.url.path} does not take {request.method}; /docs says what it takes",
+            allow=(error.headers or {}).get("Allow", ""),
         )
     if error.status_code == 400:
         raise InvalidInputError("the request's body cannot be read: send JSON in UTF-8")

@@ -33,12 +33,12 @@ class Call:
         dialect: Decides the shape of errors; a route that serves two sets it from the body.
         deadline: When the answer must be there.
         priority: As the caller asked; None lets the size decide.
-        headers: For Triton: the trace that this request belongs to.
         modes: The representations asked for, joined by ``+``; for metrics and logs.
         texts: How many texts were encoded.
         tokens: How many tokens they had, after truncation.
         truncated: How many texts were cut.
         queue_seconds: How long the request's first part waited for its turn.
+        error: The code of what went wrong; empty for a success. For logs and traces.
         finish: Closed when the response has been sent or given up.
     """
 
@@ -46,12 +46,12 @@ class Call:
     dialect: Dialect
     deadline: Deadline
     priority: Priority | None = None
-    headers: dict[str, str] = field(default_factory=dict)
     modes: str = ""
     texts: int = 0
     tokens: int = 0
     truncated: int = 0
     queue_seconds: float = 0.0
+    error: str = ""
     finish: ExitStack = field(default_factory=ExitStack)
 
     def at_end(self, callback: Callable[[], None]) -> None:

@@ -16,8 +16,9 @@ from bgem3_client.errors import InvalidInputError
 from bgem3_server.gateway.call import CALL_KEY, Call, Priority
 from bgem3_server.gateway.dialects.dialect import dialect_of
 from bgem3_server.gateway.error_table import error_kind
-from bgem3_server.gateway.errors import BodyTimeoutError, TooLargeError
+from bgem3_server.gateway.errors import BodyTimeoutError, NotReadyError, TooLargeError
 from bgem3_server.gateway.metrics import Metrics
+from bgem3_server.gateway.paths import MONITORING_PATHS
 from bgem3_server.gateway.problem import problem_response
 from bgem3_server.gateway.settings import GatewaySettings
 
@@ -43,6 +44,7 @@ class CallMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        _take_as_json(scope)
         headers = Headers(scope=scope)
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -65,9 +67,14 @@ class CallMiddleware:
                 await problem_response(error, call)(scope, receive, exchange.send)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if not exchange.caller_left or task is None:
+            if exchange.caller_left and task is not None:
+                task.uncancel()  # it was us, and there is nobody to answer
+            elif exchange.status:
                 raise
-            task.uncancel()  # it was us, and there is nobody to answer
+            else:
+                stopped = NotReadyError("the service stopped before it answered: send it again")
+                self._tell(stopped, call)
+                await problem_response(stopped, call)(scope, receive, exchange.send)
         finally:
             exchange.end()
             call.finish.close()
@@ -85,6 +92,7 @@ class CallMiddleware:
 
     def _tell(self, error: Exception, call: Call) -> None:
         kind = error_kind(error)
+        call.error = kind.code
         self._metrics.rejections.labels(kind.code).inc()
         if kind.ours:
             log.error("request failed", request_id=call.request_id, exc_info=error)
@@ -94,11 +102,14 @@ class CallMiddleware:
         status = exchange.status or 499  # as nginx calls a caller who left
         metrics = self._metrics
         metrics.requests.labels(route, call.dialect.value, str(status)).inc()
-        metrics.latency_seconds.labels(route, call.modes).observe(seconds)
+        is_monitoring = route in MONITORING_PATHS
+        if not is_monitoring:
+            metrics.latency_seconds.labels(route, call.modes).observe(seconds)
         metrics.texts.inc(call.texts)
         metrics.tokens.inc(call.tokens)
         metrics.truncated_texts.inc(call.truncated)
-        log.info(
+        tell = log.debug if is_monitoring else log.info
+        tell(
             "request",
             request_id=call.request_id,
             method=scope["method"],
@@ -109,6 +120,7 @@ class CallMiddleware:
             texts=call.texts,
             tokens=call.tokens,
             queue_milliseconds=round(call.queue_seconds * 1e3, 1),
+            **({"error": call.error} if call.error else {}),
         )
 
 
@@ -128,6 +140,7 @@ class _Exchange:
         self._send = send
         self._settings = settings
         self._body_bytes = 0
+        self._began_seconds = asyncio.get_running_loop().time()
         self._task = asyncio.current_task()
         self._watcher: asyncio.Task[Message] | None = None
 
@@ -159,10 +172,15 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass on the answer, with the request's id."""
+        """Pass on the answer, with the request's id and how long it took."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["X-Request-Id"] = self._call.request_id
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self._call.request_id
+            milliseconds = (asyncio.get_running_loop().time() - self._began_seconds) * 1e3
+            headers["Server-Timing"] = (
+                f"total;dur={milliseconds:.1f}, queue;dur={self._call.queue_seconds * 1e3:.1f}"
+            )
         await self._send(message)
 
     def end(self) -> None:
@@ -184,6 +202,15 @@ class _Exchange:
                 f"the request's body has more than {limit} bytes: send fewer texts a request",
                 figures={"limit_bytes": limit},
             )
+
+
+def _take_as_json(scope: Scope) -> None:
+    """Read what ``curl -d`` sends without a header of its own as JSON: nothing here takes forms."""
+    form = b"application/x-www-form-urlencoded"
+    scope["headers"] = [
+        (name, b"application/json" if name == b"content-type" and value == form else value)
+        for name, value in scope["headers"]
+    ]
 
 
 def _request_id(headers: Headers) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -15,12 +17,13 @@ from bgem3_client.encode_request import EncodeOptions, encode_texts
 from bgem3_client.model_info import ModelInfo
 from bgem3_server.gateway.call import Call, Priority
 from bgem3_server.gateway.error_table import error_kind
-from bgem3_server.gateway.errors import TooLargeError
+from bgem3_server.gateway.errors import TextTooLongError, TooLargeError
 from bgem3_server.gateway.metrics import Metrics
 from bgem3_server.gateway.result_memory import ResultMemory, answer_bytes
 from bgem3_server.gateway.scheduler import Scheduler
 from bgem3_server.gateway.settings import GatewaySettings
 from bgem3_server.gateway.token_counter import TokenCounter
+from bgem3_server.gateway.tracing import trace_headers
 
 # What a hung Triton may hold a part's tokens for; callers have their own, shorter deadlines.
 _LONGEST_ANSWER_SECONDS: Final = 3600.0
@@ -78,50 +81,108 @@ class Encoder:
             DeadlineError: The call's deadline has passed.
             ServerError: Triton failed, or is away.
         """
-        self._check_count(texts)
         async with call.deadline.enforced():
-            self._scheduler.check_open()
-            with _tracer.start_as_current_span("tokenize") as span:
-                lengths = await self._counter.count(texts)
-                span.set_attribute("bgem3.texts", len(texts))
-            _check_lengths(lengths, options)
+            lengths = await self.count(texts)
+            check_lengths(lengths, options)
             tokens = np.minimum(lengths, options.max_length)
             total = int(tokens.sum())
             size = answer_bytes(options, len(texts), total, await self.model_info())
-            self._memory.reserve(size, call)
-            self._scheduler.admit(total)
-            embeddings = await self._encode_parts(texts, _Pending(tokens), options, call)
-        truncated = int(embeddings.truncated.sum())
+            with self.admitted(total, size, call) as admission:
+                return await self.encode_admitted(texts, tokens, options, admission)
+
+    async def count(self, texts: Sequence[str]) -> Int32Array:
+        """Return how many tokens each text has, special tokens included and nothing cut.
+
+        For requests that are encoded in several steps: :meth:`admitted` and then, as often as
+        wanted, :meth:`encode_admitted`; all within the call's deadline.
+
+        Args:
+            texts: One at least.
+
+        Returns:
+            int32 [N].
+
+        Raises:
+            InvalidInputError: A text is wrong; ``index`` names it.
+            TooLargeError: More texts than the service takes.
+            BusyError: Nothing would be let in now, so nothing was counted.
+            ServerError: Triton failed, or is away.
+        """
+        self._check_count(texts)
+        self._scheduler.check_open()
+        with _tracer.start_as_current_span("tokenize") as span:
+            span.set_attribute("bgem3.texts", len(texts))
+            return await self._counter.count(texts)
+
+    @contextmanager
+    def admitted(self, tokens: int, size_bytes: int, call: Call) -> Iterator[Admission]:
+        """Let a request in as a whole; what of it was not sent is given back at the end.
+
+        Args:
+            tokens: All that will be encoded, after truncation.
+            size_bytes: The most that its representations take at once; kept until the call's end.
+            call: The request.
+
+        Raises:
+            TooLargeError: More tokens, or more memory, than the service takes.
+            BusyError: No room now.
+            ResultMemoryError: No memory for the answer now.
+        """
+        self._memory.reserve(size_bytes, call)
+        self._scheduler.admit(tokens)
+        priority = call.priority
+        if priority is None:
+            small = tokens <= self._settings.interactive_tokens
+            priority = Priority.INTERACTIVE if small else Priority.BULK
+        admission = Admission(call, priority, tokens)
+        try:
+            yield admission
+        finally:
+            self._scheduler.withdraw(admission.tokens_left)
+
+    async def encode_admitted(
+        self,
+        texts: Sequence[str],
+        tokens: Int32Array,
+        options: EncodeOptions,
+        admission: Admission,
+    ) -> Embeddings:
+        """Return the representations of texts that were let in: of some, or all, of a request's.
+
+        Args:
+            texts: One at least.
+            tokens: int32 [N], their lengths after truncation.
+            options: What to compute.
+            admission: Of the request; its tokens, and its call's counts, are kept up.
+
+        Raises:
+            InvalidInputError: Triton refuses a text; ``index`` names it among these.
+            ServerError: Triton failed, or is away.
+        """
+        embeddings = await self._encode_parts(texts, _Pending(tokens, admission), options)
+        call = admission.call
         call.texts += len(texts)
-        call.tokens += total
-        call.truncated += truncated
+        call.tokens += int(tokens.sum())
+        call.truncated += int(embeddings.truncated.sum())
         return embeddings
 
     async def _encode_parts(
-        self, texts: Sequence[str], pending: _Pending, options: EncodeOptions, call: Call
+        self, texts: Sequence[str], pending: _Pending, options: EncodeOptions
     ) -> Embeddings:
-        """Send an admitted request part by part, and wait for all answers."""
-        priority = call.priority
-        if priority is None:
-            small = pending.tokens_left <= self._settings.interactive_tokens
-            priority = Priority.INTERACTIVE if small else Priority.BULK
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        """Send texts part by part, and wait for all answers."""
+        admission = pending.admission
         sent: list[asyncio.Task[Embeddings]] = []
-        try:
-            with _tracer.start_as_current_span("queue"):
-                while pending.tokens_left:
-                    tokens = await self._scheduler.turn(priority, pending.next_tokens, pending.take)
-                    if not sent:
-                        call.queue_seconds = loop.time() - began
-                        self._metrics.queue_seconds.labels(priority.name.lower()).observe(
-                            call.queue_seconds
-                        )
-                    sent.append(self._send(pending.part, texts, tokens, priority, options, call))
-                    if any(task.done() and task.exception() for task in sent):
-                        break
-        finally:
-            self._scheduler.withdraw(pending.tokens_left)
+        # Not the current span: what is sent while others wait is no part of the waiting.
+        with _tracer.start_span("queue"):
+            while pending.texts_left:
+                tokens = await self._scheduler.turn(
+                    admission.priority, pending.next_tokens, pending.take
+                )
+                if not admission.begun:
+                    self._begin(admission)
+                sent.append(self._send(pending.part, texts, tokens, options, admission))
+                if any(task.done() and task.exception() for task in sent):
+                    break
         # Not gather: it would cancel what Triton is at work on.
         await asyncio.wait(sent, return_when=asyncio.FIRST_EXCEPTION)
         for task in sent:
@@ -129,23 +190,29 @@ class Encoder:
                 raise error
         return Embeddings.concatenate([task.result() for task in sent])
 
+    def _begin(self, admission: Admission) -> None:
+        """The first part's turn has come."""
+        admission.begun = True
+        seconds = asyncio.get_running_loop().time() - admission.since_seconds
+        admission.call.queue_seconds = seconds
+        self._metrics.queue_seconds.labels(admission.priority.name.lower()).observe(seconds)
+
     def _send(
         self,
         part: slice,
         texts: Sequence[str],
         tokens: int,
-        priority: Priority,
         options: EncodeOptions,
-        call: Call,
+        admission: Admission,
     ) -> asyncio.Task[Embeddings]:
         """Send one part; its tokens count until Triton has answered, whoever still waits."""
-        task = asyncio.create_task(self._answer(part, texts, options, call))
+        task = asyncio.create_task(self._answer(part, texts, options))
         self._sent.add(task)  # the event loop itself would forget it
 
         def done(_: asyncio.Task[Embeddings]) -> None:
             self._sent.discard(task)
             error = asyncio.CancelledError() if task.cancelled() else task.exception()
-            self._scheduler.done(priority, tokens, answered=error is None)
+            self._scheduler.done(admission.priority, tokens, answered=error is None)
             if error is not None:
                 self._metrics.triton_errors.labels(error_kind(error).code).inc()
 
@@ -153,7 +220,7 @@ class Encoder:
         return task
 
     async def _answer(
-        self, part: slice, texts: Sequence[str], options: EncodeOptions, call: Call
+        self, part: slice, texts: Sequence[str], options: EncodeOptions
     ) -> Embeddings:
         with _tracer.start_as_current_span("triton"):
             try:
@@ -163,9 +230,10 @@ class Encoder:
                     max_length=options.max_length,
                     truncate=options.truncate,
                     return_tokens=options.return_tokens,
+                    return_hidden_states=options.return_hidden_states,
                     colbert_dtype=options.colbert_dtype,
                     timeout_seconds=_LONGEST_ANSWER_SECONDS,
-                    headers=call.headers,
+                    headers=trace_headers(),
                 )
             except InvalidInputError as error:
                 if error.index is None:
@@ -182,18 +250,42 @@ class Encoder:
         encode_texts(texts)  # refuses what no UTF-8 can stand for, and an empty list
 
 
-class _Pending:
-    """The texts of a request that were not sent yet.
+@dataclass
+class Admission:
+    """A request that was let in.
 
     Attributes:
-        part: The texts that were taken last.
-        tokens_left: The tokens of those that follow.
+        call: The request.
+        priority: Of all its parts.
+        tokens_left: Its tokens that were not sent to Triton yet.
+        since_seconds: When it was let in, by the event loop's clock.
+        begun: Whether any part of it was sent.
     """
 
-    def __init__(self, tokens: Int32Array) -> None:
+    call: Call
+    priority: Priority
+    tokens_left: int
+    since_seconds: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    begun: bool = False
+
+
+class _Pending:
+    """Texts of an admitted request that were not sent yet.
+
+    Attributes:
+        admission: Of the request.
+        part: The texts that were taken last.
+    """
+
+    def __init__(self, tokens: Int32Array, admission: Admission) -> None:
+        self.admission = admission
         self.part = slice(0, 0)
-        self.tokens_left = int(tokens.sum())
         self._tokens: list[int] = tokens.tolist()
+
+    @property
+    def texts_left(self) -> int:
+        """How many texts follow."""
+        return len(self._tokens) - self.part.stop
 
     @property
     def next_tokens(self) -> int:
@@ -208,16 +300,24 @@ class _Pending:
             taken += self._tokens[stop]
             stop += 1
         self.part = slice(start, stop)
-        self.tokens_left -= taken
+        self.admission.tokens_left -= taken
         return taken
 
 
-def _check_lengths(lengths: Int32Array, options: EncodeOptions) -> None:
-    """Refuse a text that is too long and must not be cut, before any is computed."""
+def check_lengths(lengths: Int32Array, options: EncodeOptions) -> None:
+    """Refuse a text that is too long and must not be cut, before any is computed.
+
+    Args:
+        lengths: int32 [N], of the texts as they came.
+        options: Say how long they may be, and whether they may be cut.
+
+    Raises:
+        InvalidInputError: One is; ``index`` names it.
+    """
     if options.truncate:
         return
     for index in np.flatnonzero(lengths > options.max_length)[:1]:
-        raise InvalidInputError(
+        raise TextTooLongError(
             f"the text has {lengths[index]} tokens, and max_length is {options.max_length}: "
             "shorten it, or send truncate true to have it cut",
             index=int(index),

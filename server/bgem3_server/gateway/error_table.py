@@ -46,6 +46,20 @@ INTERNAL: Final = ErrorKind("internal_error", 500, "server_error", "Backend", _B
 
 ERROR_KINDS: Final[Mapping[type[BaseException], ErrorKind]] = {
     client_errors.InvalidInputError: _INVALID,
+    errors.TextTooLongError: ErrorKind(
+        "text_too_long",
+        422,
+        "invalid_request_error",
+        "Validation",
+        {Dialect.OPENAI: 400, Dialect.TEI: 413},
+    ),
+    errors.EmptyInputError: ErrorKind(
+        "empty_input",
+        422,
+        "invalid_request_error",
+        "Empty",
+        {Dialect.OPENAI: 400, Dialect.TEI: 400},
+    ),
     errors.UnauthorizedError: ErrorKind(
         "unauthorized", 401, "authentication_error", "Unauthorized"
     ),
@@ -54,10 +68,17 @@ ERROR_KINDS: Final[Mapping[type[BaseException], ErrorKind]] = {
     ),
     errors.UnknownRouteError: ErrorKind("not_found", 404, "invalid_request_error", "Validation"),
     errors.MethodError: ErrorKind("method", 405, "invalid_request_error", "Validation"),
+    errors.NotAcceptableError: ErrorKind(
+        "not_acceptable", 406, "invalid_request_error", "Validation"
+    ),
+    errors.NotOfferedError: ErrorKind("not_offered", 501, "invalid_request_error", "Backend"),
     errors.BodyTimeoutError: ErrorKind("body_timeout", 408, "invalid_request_error", "Validation"),
     errors.TooLargeError: ErrorKind("too_large", 413, "invalid_request_error", "Validation"),
     errors.BusyError: ErrorKind("busy", 429, "rate_limit_error", "Overloaded"),
     errors.ResultMemoryError: ErrorKind("out_of_memory", 503, "server_error", "Overloaded"),
+    client_errors.ServerOutOfMemoryError: ErrorKind(
+        "out_of_memory", 503, "server_error", "Overloaded"
+    ),
     errors.NotReadyError: ErrorKind("not_ready", 503, "server_error", "Unhealthy"),
     client_errors.UnavailableError: ErrorKind("not_ready", 503, "server_error", "Unhealthy"),
     client_errors.ModelNotFoundError: ErrorKind("not_ready", 503, "server_error", "Unhealthy"),

@@ -11,13 +11,18 @@
     - BodyTimeoutError         the body did not arrive in time
     - UnknownRouteError        there is nothing at this path
     - MethodError              there is something, but not for this method
+    - NotAcceptableError       the caller takes no form that answers have
+    - NotOfferedError          this service was not set up for it
+  + InvalidInputError          of the client's tree: what the caller sent is wrong
+    - TextTooLongError         a text is longer than allowed, and must not be cut
+    - EmptyInputError          there is no text at all
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bgem3_client.errors import BgeM3Error
+from bgem3_client.errors import BgeM3Error, InvalidInputError
 
 
 class RefusedError(BgeM3Error):
@@ -73,4 +78,28 @@ class UnknownRouteError(RefusedError):
 
 
 class MethodError(RefusedError):
-    """The path answers other methods than the request's."""
+    """The path answers other methods than the request's.
+
+    Attributes:
+        allow: Those that it does, separated by commas.
+    """
+
+    def __init__(self, message: str, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class NotAcceptableError(RefusedError):
+    """The request's Accept header takes none of the forms that the answer can have."""
+
+
+class NotOfferedError(RefusedError):
+    """The service could do this, but was not set up for it."""
+
+
+class TextTooLongError(InvalidInputError):
+    """A text has more tokens than allowed, and must not be cut."""
+
+
+class EmptyInputError(InvalidInputError):
+    """The request holds a list of texts, and there is none in it."""

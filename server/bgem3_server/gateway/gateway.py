@@ -13,8 +13,10 @@ from bgem3_client.address import Address
 from bgem3_client.transports import Transport, connect
 from bgem3_server.gateway.call import Call, current_call
 from bgem3_server.gateway.encoder import Encoder
+from bgem3_server.gateway.gpu import GpuMonitor
 from bgem3_server.gateway.metrics import Metrics
 from bgem3_server.gateway.model_card import ModelCard, read_model_card
+from bgem3_server.gateway.readiness import Readiness
 from bgem3_server.gateway.result_memory import ResultMemory
 from bgem3_server.gateway.scheduler import Scheduler
 from bgem3_server.gateway.settings import GatewaySettings
@@ -45,6 +47,8 @@ class Gateway:
     memory: ResultMemory
     metrics: Metrics
     encoder: Encoder
+    readiness: Readiness
+    gpus: GpuMonitor
 
     @classmethod
     def assemble(cls, settings: GatewaySettings, transport: Transport | None = None) -> Gateway:
@@ -68,20 +72,28 @@ class Gateway:
         scheduler = Scheduler(settings)
         memory = ResultMemory(settings.max_result_bytes)
         metrics = Metrics(CollectorRegistry())
-        metrics.waiting_tokens.set_function(lambda: scheduler.waiting_tokens)
-        metrics.in_flight_tokens.set_function(lambda: scheduler.in_flight_tokens)
-        metrics.result_bytes.set_function(lambda: memory.used_bytes)
+        model = read_model_card(settings)
+        metrics.show_build(model)
         encoder = Encoder(client, counter, scheduler, memory, metrics, settings)
+        readiness = Readiness(transport, client, scheduler, metrics, settings)
         return cls(
             settings,
-            read_model_card(settings),
+            model,
             client,
             counter,
             scheduler,
             memory,
             metrics,
             encoder,
+            readiness,
+            GpuMonitor(),
         )
+
+    def show_load(self) -> None:
+        """Bring the metrics of what is waiting and running up to date."""
+        self.metrics.waiting_tokens.set(self.scheduler.waiting_tokens)
+        self.metrics.in_flight_tokens.set(self.scheduler.in_flight_tokens)
+        self.metrics.result_bytes.set(self.memory.used_bytes)
 
 
 async def _current_gateway(request: Request) -> Gateway:

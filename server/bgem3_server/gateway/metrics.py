@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import os
+from importlib.metadata import version
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from bgem3_server.gateway.model_card import ModelCard
 
 # From a cached short query to a long document on a CPU.
 _SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
+# The Prometheus library reads this when it is imported, and keeps all figures there from then on.
+_SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Metrics:
-    """The service's own metrics; Triton's are at its metrics port."""
+    """The service's own metrics; Triton's are at its metrics port.
+
+    Where `PROMETHEUS_MULTIPROC_DIR` names a folder, processes share their figures through it, and
+    each answers for all of them.
+
+    Attributes:
+        shared: Whether that is so.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        # A second series for each, which says when it began.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry
+        self.shared = bool(os.environ.get(_SHARED_FOLDER))
         self.requests = Counter(
             "bgem3_http_requests",
             "Requests answered",
@@ -23,7 +49,7 @@ class Metrics:
         )
         self.latency_seconds = Histogram(
             "bgem3_http_request_seconds",
-            "From a request's arrival to the end of its answer",
+            "From a request's arrival to the end of its answer, those of monitoring left out",
             ["route", "mode"],
             buckets=_SECONDS,
             registry=registry,
@@ -49,14 +75,57 @@ class Metrics:
             "bgem3_triton_errors", "Requests to Triton that failed", ["kind"], registry=registry
         )
         self.triton_up = Gauge(
-            "bgem3_triton_up", "1 while Triton answers a text with vectors", registry=registry
+            "bgem3_triton_up",
+            "1 while Triton answers a text with vectors",
+            registry=registry,
+            multiprocess_mode="livemin",
         )
         self.waiting_tokens = Gauge(
-            "bgem3_waiting_tokens", "Tokens admitted and not yet sent to Triton", registry=registry
+            "bgem3_waiting_tokens",
+            "Tokens admitted and not yet sent to Triton",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         self.in_flight_tokens = Gauge(
-            "bgem3_in_flight_tokens", "Tokens that Triton has", registry=registry
+            "bgem3_in_flight_tokens",
+            "Tokens that Triton has",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         self.result_bytes = Gauge(
-            "bgem3_result_bytes", "Memory that answers take until sent", registry=registry
+            "bgem3_result_bytes",
+            "Memory that answers take until sent",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
+        self.build = Gauge(
+            "bgem3_build_info",
+            "1, with what is running",
+            ["version", "model", "revision", "demo"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        if not self.shared:
+            ProcessCollector(registry=registry)
+
+    def show_build(self, model: ModelCard) -> None:
+        """Say what is running."""
+        self.build.labels(
+            version("bgem3-triton"), model.name, model.revision, str(model.demo).lower()
+        ).set(1)
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Return all figures, and their content type.
+
+        Args:
+            accept: The scraper's header; it may ask for OpenMetrics.
+        """
+        registry = self.registry
+        if self.shared:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        try:
+            encode, content_type = choose_encoder(accept)
+        except TypeError:  # it compares a version that is no number with one that is
+            encode, content_type = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
+        return encode(registry), content_type

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from bgem3_backend.contract import ENSEMBLE
 from bgem3_export.manifest import MANIFEST_FILE, Manifest
+from bgem3_server.gateway.errors import UnknownModelError
 from bgem3_server.gateway.settings import GatewaySettings
 
 _BGE_M3: Final = "bge-m3"
 _DEMO: Final = "bge-m3-demo"
+_PRECISIONS: Final = {"fp32": "float32", "fp16": "float16"}
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,29 @@ class ModelCard:
         names: Everything that requests may call it, ``name`` included.
         revision: Of its source; empty where that is not known.
         demo: Whether it is the demo model, and not BGE-M3.
+        precision: Of its trunk, ``float32`` or ``float16``; ``unknown`` where it is not known.
+        created_seconds: When it was exported, in seconds since 1970; 0 where it is not known.
     """
 
     name: str
     names: frozenset[str]
     revision: str = ""
     demo: bool = False
+    precision: str = "unknown"
+    created_seconds: int = 0
+
+    def check_name(self, name: str | None) -> None:
+        """Refuse a request that is meant for another model; None is meant for this one.
+
+        Raises:
+            UnknownModelError: It is.
+        """
+        if name is not None and name not in self.names:
+            raise UnknownModelError(
+                f"there is no model {name!r} here: send one of "
+                f"{', '.join(repr(known) for known in sorted(self.names))}; the service's setting "
+                "model_names gives the model further names"
+            )
 
 
 def read_model_card(settings: GatewaySettings) -> ModelCard:
@@ -45,4 +65,13 @@ def read_model_card(settings: GatewaySettings) -> ModelCard:
     version = manifest.versions[manifest.newest]
     name = _DEMO if version.demo else version.source
     names = {name, Path(name).name, ENSEMBLE.name} | further
-    return ModelCard(name, frozenset(names), version.revision, version.demo)
+    if not version.demo:
+        names.add(_BGE_M3)
+    return ModelCard(
+        name,
+        frozenset(names),
+        version.revision,
+        version.demo,
+        _PRECISIONS[manifest.model.precision],
+        int(datetime.fromisoformat(version.created).timestamp()),
+    )

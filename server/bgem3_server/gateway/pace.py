@@ -19,9 +19,14 @@ class Pace:
         self._since = 0.0
 
     @property
+    def measured(self) -> bool:
+        """Whether there was enough work to tell."""
+        return self._seconds >= _LEAST_SECONDS
+
+    @property
     def tokens_per_second(self) -> float:
         """The rate; an assumed one until something was measured."""
-        if self._seconds < _LEAST_SECONDS:
+        if not self.measured:
             return _ASSUMED_TOKENS_PER_SECOND
         return self._tokens / self._seconds
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
 from starlette.responses import Response
 
-from bgem3_client.errors import InvalidInputError
+from bgem3_client.errors import InvalidInputError, UnavailableError
 from bgem3_server.gateway.call import Call
 from bgem3_server.gateway.dialects.dialect import Dialect
 from bgem3_server.gateway.error_table import ErrorKind, error_kind
-from bgem3_server.gateway.errors import RefusedError
+from bgem3_server.gateway.errors import MethodError, RefusedError
 
 Body = dict[str, Any]
+
+# When nobody knows better, as while Triton is restarted.
+_RETRY_SECONDS: Final = 1
 
 
 def problem_response(error: Exception, call: Call) -> Response:
@@ -23,19 +27,27 @@ def problem_response(error: Exception, call: Call) -> Response:
     What is the service's own fault is told by its request id alone: the reason is in the log.
     """
     kind = error_kind(error)
-    message = (
+    text = (
         f"the service failed; its log says why, under request id {call.request_id}"
         if kind.ours
         else str(error)
     )
+    # What the caller sent may be repeated in it, and not everything can be sent back.
+    message = text.encode(errors="backslashreplace").decode()
     details: Body = {"code": kind.code, "request_id": call.request_id}
     if isinstance(error, InvalidInputError) and error.index is not None:
         details["index"] = error.index
     if isinstance(error, RefusedError):
         details |= error.figures
     headers = {}
-    if isinstance(error, RefusedError) and error.retry_after_seconds is not None:
-        headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, RefusedError | UnavailableError):
+        seconds = error.retry_after_seconds
+        if seconds is None and kind.status == 503:
+            seconds = _RETRY_SECONDS
+        if seconds is not None:
+            headers["Retry-After"] = str(math.ceil(seconds))
+    if isinstance(error, MethodError):
+        headers["Allow"] = error.allow
     if kind.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Response(

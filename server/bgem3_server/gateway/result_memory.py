@@ -75,4 +75,6 @@ def answer_bytes(options: EncodeOptions, texts: int, tokens: int, model: ModelIn
         size += tokens * model.colbert_size * number
     if options.return_tokens:
         size += tokens * _TOKEN_TEXT_BYTES
+    if options.return_hidden_states:
+        size += tokens * model.hidden_size * _FP32_BYTES
     return size

@@ -50,11 +50,13 @@ class Scheduler:
     Attributes:
         waiting_tokens: Admitted, and not yet sent.
         in_flight_tokens: Sent, and not yet answered.
+        answered_seconds: When Triton last answered, by the event loop's clock.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.waiting_tokens = 0
         self.in_flight_tokens = 0
+        self.answered_seconds = -math.inf
         self.pace = Pace()
         self._settings = settings
         self._queues: dict[Priority, deque[_Waiting]] = {priority: deque() for priority in Priority}
@@ -127,6 +129,7 @@ class Scheduler:
         """A part is no longer in flight; one that failed says nothing about the pace."""
         now = asyncio.get_running_loop().time()
         if answered:
+            self.answered_seconds = now
             self.pace.record(tokens, now)
         else:
             self.pace.begin(now)

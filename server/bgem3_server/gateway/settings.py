@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _MIB = 1024 * 1024
@@ -13,7 +14,7 @@ _MIB = 1024 * 1024
 class GatewaySettings(BaseSettings):
     """How the HTTP service listens, admits, and answers.
 
-    Worked example: with the defaults 2,600 passages of 100 tokens may wait or run at once; what
+    Worked example: with the defaults 5,200 passages of 100 tokens may wait or run at once; what
     comes on top is answered with 429 and the time after which there will be room.
     """
 
@@ -37,7 +38,7 @@ class GatewaySettings(BaseSettings):
     max_texts: int = Field(2048, ge=1, description="Most texts in one HTTP request.")
     max_body_bytes: int = Field(16 * _MIB, ge=1024, description="Most bytes in one HTTP request.")
     max_load_tokens: int = Field(
-        262_144,
+        524_288,
         ge=8192,
         description="Tokens that may wait or run at once, in all requests together; what would "
         "go over is refused with 429.",
@@ -86,4 +87,98 @@ class GatewaySettings(BaseSettings):
         "",
         description="Further names, separated by commas, under which the model answers requests "
         "that name one.",
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Processes that answer HTTP. One is enough unless JSON, not the model, is what "
+        "takes the time. They share the port and nothing else: max-load-tokens, "
+        "max-in-flight-tokens and max-result-bytes are divided among them.",
+    )
+    stop_timeout_seconds: int = Field(
+        30, ge=0, le=86400, description="How long requests in flight may take to finish at a stop."
+    )
+    drain_delay_seconds: float = Field(
+        0,
+        ge=0,
+        le=3600,
+        description="How long requests are still accepted at a stop, while /health/ready says no: "
+        "as long as a load balancer in front needs to notice.",
+    )
+    hang_timeout_seconds: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        description="A worker that does nothing for so long is replaced, where there are several "
+        "or 'bgem3 serve' watches them.",
+    )
+    tls_certificate: Path | None = Field(
+        None,
+        description="A PEM file with the service's certificate and those that lead to its "
+        "authority; with tls-key, the service speaks HTTPS.",
+    )
+    tls_key: Path | None = Field(
+        None, description="A PEM file with the certificate's private key, not encrypted."
+    )
+    tls_client_authority: Path | None = Field(
+        None,
+        description="A PEM file with authorities: only callers with a certificate of theirs are "
+        "answered.",
+    )
+    ready_file: Path | None = Field(
+        None,
+        description="A file to write the addresses to, as JSON, when ready; it is removed at the "
+        "stop.",
+    )
+    auto_truncate: bool = Field(
+        False,
+        description="Cut texts that are too long also where a request does not say what to do with "
+        "them, in the dialects of OpenAI and text-embeddings-inference, which else refuse them.",
+    )
+    ready_interval_seconds: float = Field(
+        5,
+        ge=0,
+        le=3600,
+        description="Time between probes, each a short text for all representations; 1 at most "
+        "while the service is not ready. 0 sends none, and the service always says it is ready.",
+    )
+    answer_timeout_seconds: float = Field(
+        60,
+        gt=0,
+        le=3600,
+        description="How long Triton may answer nothing, beyond what its work should take, before "
+        "the service says that it is not ready.",
+    )
+    api_keys_file: Path | None = Field(
+        None,
+        description="A file with the keys of callers, one a line, lines with # left out; it is "
+        "read again when it changes. Without keys everybody is answered.",
+    )
+    api_keys: SecretStr = Field(
+        SecretStr(""),
+        description="Keys of callers, separated by commas, beside those of the file; a secret, so "
+        "it is taken from the environment alone.",
+    )
+    metrics_need_key: bool = Field(
+        False, description="Ask for a key at /metrics too, where keys are set."
+    )
+    cors_origins: str = Field(
+        "",
+        description="Origins, separated by commas, whose pages may call the service from a "
+        "browser, as in https://app.example.com; * for all. Its own page always may.",
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="How log lines look; auto is console on a terminal, else json."
+    )
+    service_log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info",
+        description="Which log lines of the service to write; info has one for each request, "
+        "debug also those of health checks.",
+    )
+    otlp_endpoint: str = Field(
+        "",
+        description="Where to send traces over OTLP/HTTP, as in http://127.0.0.1:4318; "
+        "OTEL_EXPORTER_OTLP_ENDPOINT does the same. Without it a caller's trace is only passed on "
+        "to Triton.",
     )

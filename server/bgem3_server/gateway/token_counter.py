@@ -1,12 +1,15 @@
-"""How many tokens texts have, before anything is computed."""
+"""How many tokens texts have, before anything is computed; and which."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -15,20 +18,68 @@ from bgem3_backend.contract import (
     FULL_TOKEN_LENGTHS,
     MAX_LENGTH_PARAMETER,
     MAX_POSITIONS_TOKENS,
+    TOKEN_IDS,
+    TOKEN_LENGTHS,
     TOKENIZER,
+    TOKENS,
     TRUNCATE_PARAMETER,
 )
 from bgem3_backend.packed_texts import Int32Array
 from bgem3_backend.text_tokenizer import TextTokenizer
 from bgem3_client.errors import InvalidInputError
+from bgem3_client.ragged import offsets_of
 from bgem3_client.transports import InferRequest, Transport
+from bgem3_server.gateway.errors import NotOfferedError, TextTooLongError
+from bgem3_server.gateway.tracing import trace_headers
+
+# The library works on all cores; a second thread lets a short request pass a long one.
+_THREADS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token of a text.
+
+    Attributes:
+        id: In the vocabulary.
+        text: The characters it covers; of a special token, its name.
+        special: Whether the tokenizer put it there: CLS and EOS.
+        start: The first of those characters, counted in the text; None where there are none, or
+            where that is not known.
+        stop: The first character behind them.
+    """
+
+    id: int
+    text: str
+    special: bool
+    start: int | None
+    stop: int | None
 
 
 class TokenCounter(Protocol):
-    """Counts tokens as the model does, special tokens included and nothing truncated."""
+    """Counts tokens as the model does, special tokens included and nothing truncated.
+
+    Attributes:
+        workers: Threads of this process that do it; 0 where Triton does.
+    """
+
+    workers: int
 
     async def count(self, texts: Sequence[str]) -> Int32Array:
         """Return the length of each text: int32 [N], in tokens."""
+
+    async def tokenize(
+        self, texts: Sequence[str], *, add_special_tokens: bool
+    ) -> list[list[Token]]:
+        """Return the tokens of each text, nothing truncated."""
+
+    async def decode(self, ids: Sequence[Sequence[int]], *, skip_special_tokens: bool) -> list[str]:
+        """Return the text of each row of token ids.
+
+        Raises:
+            InvalidInputError: An id is not in the vocabulary; ``index`` names the row.
+            NotOfferedError: There is no tokenizer in this process.
+        """
 
 
 class LocalTokenCounter:
@@ -43,16 +94,56 @@ class LocalTokenCounter:
         Raises:
             InvalidInputError: There is none.
         """
+        self.workers = _THREADS
         self._tokenizer = TextTokenizer(_tokenizer_file(file))
-        # The library works on all cores; a second thread lets a short request pass a long one.
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="tokenizer")
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="tokenizer")
 
     async def count(self, texts: Sequence[str]) -> Int32Array:
         """See :class:`TokenCounter`."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._count, texts)
 
+    async def tokenize(
+        self, texts: Sequence[str], *, add_special_tokens: bool
+    ) -> list[list[Token]]:
+        """See :class:`TokenCounter`."""
+        work = partial(self._tokenize, texts, add_special_tokens)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def decode(self, ids: Sequence[Sequence[int]], *, skip_special_tokens: bool) -> list[str]:
+        """See :class:`TokenCounter`."""
+        size = self._tokenizer.vocabulary_size
+        for index, row in enumerate(ids):
+            # The library would leave them out without a word.
+            for token_id in row:
+                if not 0 <= token_id < size:
+                    raise InvalidInputError(
+                        f"{token_id} is not a token id: this model's are 0 to {size - 1}", index
+                    )
+        work = partial(self._tokenizer.decode, ids, skip_special_tokens=skip_special_tokens)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
     def _count(self, texts: Sequence[str]) -> Int32Array:
         return np.array([len(encoding) for encoding in self._tokenizer.encode(texts)], np.int32)
+
+    def _tokenize(self, texts: Sequence[str], add_special_tokens: bool) -> list[list[Token]]:
+        encodings = self._tokenizer.encode_with_offsets(
+            texts, add_special_tokens=add_special_tokens
+        )
+        return [
+            [
+                Token(token_id, token, True, None, None)
+                if special
+                else Token(token_id, text[start:stop], False, start, stop)
+                for token_id, token, special, (start, stop) in zip(
+                    encoding.ids,
+                    encoding.tokens,
+                    encoding.special_tokens_mask,
+                    encoding.offsets,
+                    strict=True,
+                )
+            ]
+            for text, encoding in zip(texts, encodings, strict=True)
+        ]
 
 
 class TritonTokenCounter:
@@ -65,6 +156,7 @@ class TritonTokenCounter:
             transport: The way to Triton.
             timeout_seconds: Time allowed for an answer.
         """
+        self.workers = 0
         self._transport = transport
         self._timeout_seconds = timeout_seconds
 
@@ -81,10 +173,60 @@ class TritonTokenCounter:
                 {MAX_LENGTH_PARAMETER: MAX_POSITIONS_TOKENS, TRUNCATE_PARAMETER: True},
                 ENSEMBLE.name,
                 timeout_seconds=self._timeout_seconds,
+                headers=trace_headers(),
             )
         )
         lengths: Int32Array = response.tensors[FULL_TOKEN_LENGTHS.name][0]
         return lengths
+
+    async def tokenize(
+        self, texts: Sequence[str], *, add_special_tokens: bool
+    ) -> list[list[Token]]:
+        """See :class:`TokenCounter`; a token's place in the text is not known here.
+
+        Raises:
+            TextTooLongError: A text is longer than the model takes; ``index`` names it.
+            ServerError: Triton did not answer.
+        """
+        # Triton 24.10 never ends a request that two of its steps refuse, and these outputs come
+        # from two: so what it would refuse must not be sent.
+        for index in np.flatnonzero(await self.count(texts) > MAX_POSITIONS_TOKENS)[:1]:
+            raise TextTooLongError(
+                f"the text has more than {MAX_POSITIONS_TOKENS} tokens: without a tokenizer of its "
+                "own this service can tokenize no longer one",
+                index=int(index),
+            )
+        response = await self._transport.infer(
+            InferRequest(
+                tuple(text.encode() for text in texts),
+                (TOKEN_IDS, TOKENS, TOKEN_LENGTHS),
+                {MAX_LENGTH_PARAMETER: MAX_POSITIONS_TOKENS, TRUNCATE_PARAMETER: True},
+                ENSEMBLE.name,
+                timeout_seconds=self._timeout_seconds,
+                headers=trace_headers(),
+            )
+        )
+        ids, tokens, lengths = (
+            response.tensors[tensor.name][0] for tensor in (TOKEN_IDS, TOKENS, TOKEN_LENGTHS)
+        )
+        rows = []
+        for start, stop in pairwise(offsets_of(lengths).tolist()):
+            last = stop - start - 1
+            row = [
+                Token(token_id, token.decode(), place in (0, last), None, None)
+                for place, (token_id, token) in enumerate(
+                    zip(ids[start:stop].tolist(), tokens[start:stop], strict=True)
+                )
+            ]
+            rows.append(row if add_special_tokens else row[1:-1])
+        return rows
+
+    async def decode(self, ids: Sequence[Sequence[int]], *, skip_special_tokens: bool) -> list[str]:
+        """See :class:`TokenCounter`."""
+        raise NotOfferedError(
+            "this service has no tokenizer of its own, and Triton's does not decode: start the "
+            "service with the model repository (--tokenizer)"
+        )
 
 
 def _tokenizer_file(path: Path) -> Path:

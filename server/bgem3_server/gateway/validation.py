@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from bgem3_client.errors import InvalidInputError
 
 _SHOWN_CHARACTERS: Final = 80
+_TEXT_FIELDS: Final = frozenset({"texts", "input", "inputs", "documents", "pairs"})
 
 
 def invalid_input(error: RequestValidationError) -> InvalidInputError:
@@ -18,10 +19,15 @@ def invalid_input(error: RequestValidationError) -> InvalidInputError:
     """
     first, *others = error.errors()
     more = f" (and {len(others)} more)" if others else ""
-    place = [part for part in first["loc"] if part not in ("body", "query", "path", "header")]
-    index = next((part for part in place if isinstance(part, int)), None)
+    # Behind "body", or where else it was; "<texts>" is the tag of one of a body's several forms.
+    place = [part for part in first["loc"][1:] if not str(part).startswith("<")]
     if first["type"] == "json_invalid":
-        return InvalidInputError(f"the body is not JSON: {first['ctx']['error']}, at byte {index}")
+        return InvalidInputError(
+            f"the body is not JSON: {first['ctx']['error']}, at character {place[0]}"
+        )
+    index = next((part for part in place[1:] if isinstance(part, int)), None)
+    if not place or place[0] not in _TEXT_FIELDS:
+        index = None
     return InvalidInputError(f"{_path(place)}{_reason(first)}{more}", index)
 
 

@@ -26,6 +26,21 @@ class Starting:
 
 
 @dataclass(frozen=True)
+class Launching:
+    """A tritonserver is about to run, at these addresses; before every start.
+
+    They are final unless somebody takes a port that was picked before Triton binds it: another
+    event then tells the next ones.
+    """
+
+    addresses: Addresses
+
+    def __str__(self) -> str:
+        where = self.addresses
+        return f"Triton will listen at {where.grpc} (gRPC) and {where.http}"
+
+
+@dataclass(frozen=True)
 class Ready:
     """Triton answers; after every start."""
 
@@ -94,4 +109,4 @@ class Stopped:
         return "stopped" if self.drained else "stopped by force: requests in flight were cut off"
 
 
-Event = Starting | Ready | Ailing | Absent | Restarting | Stopping | Stopped
+Event = Starting | Launching | Ready | Ailing | Absent | Restarting | Stopping | Stopped

@@ -13,6 +13,7 @@ from typing import Final
 from bgem3_export.manifest import Manifest
 from bgem3_server.errors import GaveUpError, PortInUseError, StartError
 from bgem3_server.repository import read_repository
+from bgem3_server.restarts import Restarts
 from bgem3_server.settings import ServeSettings
 from bgem3_server.triton.addresses import Addresses, pick_addresses
 from bgem3_server.triton.command import triton_command
@@ -20,6 +21,7 @@ from bgem3_server.triton.events import (
     Absent,
     Ailing,
     Event,
+    Launching,
     Ready,
     Restarting,
     Starting,
@@ -131,7 +133,7 @@ class Supervisor:
         plan = _Plan(manifest, installation, profile)
         self._on_event(Starting(installation, profile))
         addresses: Addresses | None = None
-        failures_in_a_row = 0
+        restarts = Restarts(self._settings.restart_policy)
         while True:
             started = time.monotonic()
             try:
@@ -151,10 +153,11 @@ class Supervisor:
                     return
                 failure = watched
                 self._end(0 if failure.hung else self._settings.stop_timeout_seconds)
-            if time.monotonic() - started > self._settings.restart_reset_seconds:
-                failures_in_a_row = 0
-            failures_in_a_row += 1
-            if not self._wait_before_restart(failure, failures_in_a_row):
+            delay_seconds = restarts.next_delay_seconds(time.monotonic() - started)
+            if delay_seconds is None:
+                raise GaveUpError(restarts.given_up(f"Triton {failure.cause}"))
+            self._on_event(Restarting(failure.cause, restarts.in_a_row, delay_seconds))
+            if self._stopping.wait(delay_seconds):
                 return
 
     def _start(self, plan: _Plan, addresses: Addresses | None) -> TritonProcess | None:
@@ -185,6 +188,7 @@ class Supervisor:
             self._settings,
             self._extra_arguments,
         )
+        self._on_event(Launching(addresses))
         with self._lock:
             if self._stopping.is_set():
                 return None
@@ -235,25 +239,6 @@ class Supervisor:
                 min(interval, _REPROBE_SECONDS) if failures else interval
             )
         return None
-
-    def _wait_before_restart(self, failure: _Failure, attempt: int) -> bool:
-        """Wait out the back-off; False when Triton is to stop.
-
-        Raises:
-            GaveUpError: It has failed too often in a row.
-        """
-        limit = self._settings.restart_limit
-        if attempt > limit:
-            raise GaveUpError(
-                f"Triton {failure.cause}"
-                + (f"; given up after {limit} restarts in a row" if limit else "")
-            )
-        delay_seconds = min(
-            self._settings.restart_delay_seconds * 2 ** (attempt - 1),
-            self._settings.restart_delay_limit_seconds,
-        )
-        self._on_event(Restarting(failure.cause, attempt, delay_seconds))
-        return not self._stopping.wait(delay_seconds)
 
     def _end(self, drain_seconds: float) -> bool:
         """End the current Triton, if there is one; True when its requests were answered."""

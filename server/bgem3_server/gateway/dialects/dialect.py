@@ -16,6 +16,7 @@ class Dialect(Enum):
 
 _PATHS = {
     "/v1/embeddings": Dialect.OPENAI,
+    "/embeddings": Dialect.OPENAI,
     "/v1/models": Dialect.OPENAI,
     "/": Dialect.TEI,
     "/embed_sparse": Dialect.TEI,

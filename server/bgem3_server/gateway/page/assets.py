@@ -1,0 +1,47 @@
+"""The page's files, read once and kept in memory: there are few of them, and they are small."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import PurePath
+from typing import Final
+
+# Not `mimetypes`: that asks the machine, and a browser runs no module of a wrong type.
+_MEDIA_TYPES: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file as it is sent.
+
+    Attributes:
+        content: Its bytes.
+        media_type: Its ``Content-Type``.
+        etag: A strong validator made from the content, quotes included.
+    """
+
+    content: bytes
+    media_type: str
+    etag: str
+
+
+def read_assets() -> Mapping[str, Asset]:
+    """Return every file of ``static/`` by its name."""
+    return {
+        file.name: _asset(file.name, file.read_bytes())
+        for file in (files(__package__) / "static").iterdir()
+        if file.is_file()
+    }
+
+
+def _asset(name: str, content: bytes) -> Asset:
+    digest = hashlib.sha256(content).hexdigest()[:32]
+    return Asset(content, _MEDIA_TYPES[PurePath(name).suffix], f'"{digest}"')
