@@ -14,8 +14,8 @@ import numpy as np
 
 from bgem3_backend.contract import DENSE, FULL_TOKEN_LENGTHS, TOKEN_LENGTHS
 from bgem3_client.transports import InferRequest, InferResponse, ModelMetadata
-from bgem3_server.gateway.events import ServiceState
-from bgem3_server.gateway.service import run_service
+from bgem3_server.gateway.process.events import ServiceState
+from bgem3_server.gateway.process.service import run_service
 from bgem3_server.gateway.settings import GatewaySettings
 
 HIDDEN_SIZE = 1024

@@ -19,8 +19,8 @@ from bgem3_client.command_line.settings_options import (
 )
 from bgem3_server.console import Console
 from bgem3_server.errors import InstallationError
-from bgem3_server.gateway.listener import service_listener
-from bgem3_server.gateway.requirements import require_gateway
+from bgem3_server.gateway.process.listener import service_listener
+from bgem3_server.gateway.process.requirements import require_gateway
 from bgem3_server.gateway.settings import GatewaySettings
 from bgem3_server.settings import ServeSettings
 from bgem3_server.signal_inbox import SignalInbox
@@ -29,7 +29,7 @@ from bgem3_server.triton.events import Event, Launching
 from bgem3_server.triton.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from bgem3_server.gateway.workers import Workers
+    from bgem3_server.gateway.process.workers import Workers
 
 # The models run in this environment, inside Triton.
 require("tokenizers", "torch")
@@ -64,6 +64,7 @@ def serve(repository: Path, triton_arguments: tuple[str, ...], **options: Any) -
         workers: Workers | None = None
         if service_settings is not None:
             workers = _service(repository, service_settings, settings, console, resources)
+            triton_arguments = (*_trace_options(service_settings), *triton_arguments)
 
         def on_event(event: Event) -> None:
             if isinstance(event, Launching) and workers is not None:
@@ -84,6 +85,14 @@ def serve(repository: Path, triton_arguments: tuple[str, ...], **options: Any) -
         stack.ended.result()
     if len(received) > 1:
         sys.exit(128 + received[-1])
+
+
+def _trace_options(settings: GatewaySettings) -> tuple[str, ...]:
+    """Where the service exports its spans, Triton does too."""
+    from bgem3_server.gateway.operations.tracing import otlp_endpoint, triton_trace_options
+
+    endpoint = otlp_endpoint(settings)
+    return triton_trace_options(endpoint) if endpoint else ()
 
 
 def _service(
@@ -108,7 +117,7 @@ def _service(
             f"the HTTP service needs {error.name}: pip install 'bgem3-triton[gateway]'; "
             "--no-gateway serves Triton alone"
         ) from error
-    from bgem3_server.gateway.workers import Workers
+    from bgem3_server.gateway.process.workers import Workers
 
     listener, address = service_listener(settings)
     resources.enter_context(listener)

@@ -9,7 +9,7 @@ from typing import Final, Self
 
 import click
 
-from bgem3_server.gateway.events import (
+from bgem3_server.gateway.process.events import (
     ServiceEvent,
     ServiceNotReady,
     ServiceReady,

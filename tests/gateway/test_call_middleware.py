@@ -19,10 +19,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from bgem3_client import InvalidInputError, UnavailableError
-from bgem3_server.gateway.call import Priority, current_call
-from bgem3_server.gateway.call_middleware import CallMiddleware
-from bgem3_server.gateway.errors import BusyError
-from bgem3_server.gateway.metrics import Metrics
+from bgem3_server.gateway.calls.call import Priority, current_call
+from bgem3_server.gateway.calls.errors import BusyError
+from bgem3_server.gateway.calls.middleware import CallMiddleware
+from bgem3_server.gateway.operations.metrics import Metrics
 from bgem3_server.gateway.settings import GatewaySettings
 
 

@@ -11,13 +11,13 @@ import pytest
 from bgem3_client import DeadlineError, FakeTransport, InternalServerError, InvalidInputError
 from bgem3_client.deadline import Deadline
 from bgem3_client.encode_request import EncodeOptions
-from bgem3_server.gateway.call import Call
-from bgem3_server.gateway.dialects.dialect import Dialect
-from bgem3_server.gateway.errors import (
+from bgem3_server.gateway.calls.call import Call
+from bgem3_server.gateway.calls.errors import (
     BusyError,
     ResultMemoryError,
     TooLargeError,
 )
+from bgem3_server.gateway.dialects.dialect import Dialect
 from bgem3_server.gateway.gateway import Gateway
 from bgem3_server.gateway.settings import GatewaySettings
 

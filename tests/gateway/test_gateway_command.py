@@ -287,7 +287,7 @@ def test_the_service_needs_no_torch() -> None:
         "pytriton",
         "bgem3_server.triton.probe",
     }
-    code = f"import sys, bgem3_server.gateway.service; print({heavy} & set(sys.modules))"
+    code = f"import sys, bgem3_server.gateway.process.service; print({heavy} & set(sys.modules))"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

@@ -16,9 +16,9 @@ from live_service import live_service
 from starlette.testclient import TestClient
 
 from bgem3_client import FakeTransport, UnavailableError
-from bgem3_server.gateway import gpu
 from bgem3_server.gateway.app import create_app
 from bgem3_server.gateway.gateway import Gateway
+from bgem3_server.gateway.operations import gpu
 from bgem3_server.gateway.settings import GatewaySettings
 
 MIB = 1024 * 1024
@@ -52,7 +52,7 @@ def test_health_of_a_ready_service():
         "queue": {
             "waiting_tokens": 0,
             "in_flight_tokens": 0,
-            "budget_tokens": 262144,
+            "budget_tokens": 524288,
             "tokens_per_second": None,
         },
         "triton": {"address": "127.0.0.1:8001", "up": True, "model_version": "1"},

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bgem3_server.gateway.calls.error_table import ERROR_KINDS
 from bgem3_server.gateway.dialects.native_schema import NativeEmbedRequest
-from bgem3_server.gateway.error_table import ERROR_KINDS
 from bgem3_server.triton.addresses import Addresses
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "http.md"

@@ -9,10 +9,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from bgem3_client import FakeTransport, InvalidInputError
-from bgem3_server.gateway import keys as keys_module
+from bgem3_server.gateway.access import keys as keys_module
+from bgem3_server.gateway.access.keys import Keys, read_keys
 from bgem3_server.gateway.app import create_app
-from bgem3_server.gateway.errors import UnauthorizedError
-from bgem3_server.gateway.keys import Keys, read_keys
+from bgem3_server.gateway.calls.errors import UnauthorizedError
 from bgem3_server.gateway.settings import GatewaySettings
 
 

@@ -18,7 +18,7 @@ import structlog
 from starlette.testclient import TestClient
 from bgem3_client import FakeTransport, InternalServerError
 from bgem3_server.gateway.app import create_app
-from bgem3_server.gateway.logs import set_up_logs
+from bgem3_server.gateway.operations.logs import set_up_logs
 from bgem3_server.gateway.settings import GatewaySettings
 
 log_format, level = sys.argv[1:]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from bgem3_server.gateway.metrics import Metrics
-from bgem3_server.gateway.readiness import State
+from bgem3_server.gateway.operations.metrics import Metrics
+from bgem3_server.gateway.operations.readiness import State
+from bgem3_server.gateway.operations.tracing import triton_trace_options
 from bgem3_server.gateway.settings import GatewaySettings
-from bgem3_server.gateway.tracing import triton_trace_options
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "http-operations.md").read_text(encoding="utf-8")
 

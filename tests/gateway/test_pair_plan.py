@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgem3_server.gateway import pair_plan
-from bgem3_server.gateway.pair_plan import plan_pairs
+from bgem3_server.gateway.scoring import pair_plan
+from bgem3_server.gateway.scoring.pair_plan import plan_pairs
 
 texts = st.integers(1, 12).map("word ".__mul__)
 

@@ -24,12 +24,12 @@ from bgem3_client import (
 )
 from bgem3_client.deadline import Deadline
 from bgem3_client.encode_request import EncodeOptions
-from bgem3_server.gateway import pair_plan
-from bgem3_server.gateway.call import Call
+from bgem3_server.gateway.calls.call import Call
+from bgem3_server.gateway.calls.errors import BusyError, ResultMemoryError, TooLargeError
 from bgem3_server.gateway.dialects.dialect import Dialect
-from bgem3_server.gateway.errors import BusyError, ResultMemoryError, TooLargeError
 from bgem3_server.gateway.gateway import Gateway
-from bgem3_server.gateway.ranking import RankOptions, rank, score_pairs
+from bgem3_server.gateway.scoring import pair_plan
+from bgem3_server.gateway.scoring.ranking import RankOptions, rank, score_pairs
 from bgem3_server.gateway.settings import GatewaySettings
 
 ALL = EncodeOptions(frozenset({"dense", "sparse", "colbert"}))

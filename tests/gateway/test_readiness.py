@@ -12,11 +12,11 @@ from prometheus_client import CollectorRegistry
 from bgem3_client import AsyncClient, FakeTransport, UnavailableError
 from bgem3_client.errors import AccessError, InternalServerError, ServerOutOfMemoryError
 from bgem3_client.transports import InferRequest, InferResponse
-from bgem3_server.gateway import readiness as readiness_module
-from bgem3_server.gateway.call import Priority
-from bgem3_server.gateway.metrics import Metrics
-from bgem3_server.gateway.readiness import Readiness, State
-from bgem3_server.gateway.scheduler import Scheduler
+from bgem3_server.gateway.calls.call import Priority
+from bgem3_server.gateway.encoding.scheduler import Scheduler
+from bgem3_server.gateway.operations import readiness as readiness_module
+from bgem3_server.gateway.operations.metrics import Metrics
+from bgem3_server.gateway.operations.readiness import Readiness, State
 from bgem3_server.gateway.settings import GatewaySettings
 
 

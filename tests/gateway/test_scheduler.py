@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from bgem3_server.gateway.call import Priority
-from bgem3_server.gateway.errors import BusyError, TooLargeError
-from bgem3_server.gateway.scheduler import Scheduler
+from bgem3_server.gateway.calls.call import Priority
+from bgem3_server.gateway.calls.errors import BusyError, TooLargeError
+from bgem3_server.gateway.encoding.scheduler import Scheduler
 from bgem3_server.gateway.settings import GatewaySettings
 
 INTERACTIVE, BULK = Priority.INTERACTIVE, Priority.BULK

@@ -14,9 +14,9 @@ from bgem3_client import FakeTransport
 from bgem3_client.address import Address
 from bgem3_client.transports import connect
 from bgem3_server.gateway.app import create_app
-from bgem3_server.gateway.errors import NotOfferedError, TextTooLongError
+from bgem3_server.gateway.calls.errors import NotOfferedError, TextTooLongError
+from bgem3_server.gateway.encoding.token_counter import LocalTokenCounter, Token, TritonTokenCounter
 from bgem3_server.gateway.settings import GatewaySettings
-from bgem3_server.gateway.token_counter import LocalTokenCounter, Token, TritonTokenCounter
 
 TEXT = "如何重置 deep learning</s>"
 

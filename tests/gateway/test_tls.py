@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bgem3_server.errors import TLSError
+from bgem3_server.gateway.access.tls import server_context
 from bgem3_server.gateway.settings import GatewaySettings
-from bgem3_server.gateway.tls import server_context
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from starlette.testclient import TestClient
 from bgem3_client import FakeTransport
 from bgem3_server.errors import InstallationError
 from bgem3_server.gateway.app import create_app
+from bgem3_server.gateway.operations.tracing import triton_trace_options
 from bgem3_server.gateway.settings import GatewaySettings
-from bgem3_server.gateway.tracing import triton_trace_options
 from bgem3_server.settings import ServeSettings
 from bgem3_server.triton.installation import find_installation
 from bgem3_server.triton.supervisor import Supervisor
@@ -68,7 +68,7 @@ def test_triton_is_told_of_no_trace_that_is_none(headers):
 SERVICE = """
 import socket, sys
 from pathlib import Path
-from bgem3_server.gateway.service import run_service
+from bgem3_server.gateway.process.service import run_service
 from bgem3_server.gateway.settings import GatewaySettings
 
 settings = GatewaySettings(triton=sys.argv[1], tokenizer=Path(sys.argv[2]), stop_timeout_seconds=5)

@@ -7,16 +7,16 @@ import os
 import pytest
 
 from bgem3_client.errors import InvalidInputError
-from bgem3_server.gateway.events import (
+from bgem3_server.gateway.process.events import (
     ServiceNotReady,
     ServiceReady,
     ServiceState,
     ServiceStopping,
     StateChanges,
 )
+from bgem3_server.gateway.process.worker_reports import Reports, decode_state
+from bgem3_server.gateway.process.workers import share_of
 from bgem3_server.gateway.settings import GatewaySettings
-from bgem3_server.gateway.worker_reports import Reports, decode_state
-from bgem3_server.gateway.workers import share_of
 
 
 def test_the_budgets_of_the_service_are_divided() -> None:
@@ -74,7 +74,7 @@ def test_a_reader_that_does_not_read_stops_nobody() -> None:
 def test_what_does_not_last_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line each time when readiness changes for longer than a moment, and no other."""
     clock = [0.0]
-    monkeypatch.setattr("bgem3_server.gateway.events.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("bgem3_server.gateway.process.events.time.monotonic", lambda: clock[0])
     told: list[object] = []
     changes = StateChanges(told.append)
     ready, not_ready = ServiceReady("bge-m3"), ServiceNotReady("Triton is away")

@@ -61,18 +61,18 @@ def test_slash_behind_the_base_url_shows_the_path(keyed, key):
     assert "there is nothing at /v1/v1/embeddings" in message(response)
 
 
-def test_500_chunks_of_a_thousand_chinese_characters_are_too_many(keyed, model, key):
-    """AnythingLLM sends so many at once unless told otherwise; nothing of it is computed."""
+def test_a_thousand_chunks_of_a_thousand_chinese_characters_are_too_many(keyed, model, key):
+    """Twice what AnythingLLM sends at once unless told otherwise; nothing of it is computed."""
     chunk = ("微信支付密码忘了可以在钱包设置里重置。" * 60)[:1000]
 
     response = keyed.post(
         "/v1/embeddings",
         headers={"authorization": f"Bearer {key}"},
-        json={"model": model, "input": [chunk] * 500, "encoding_format": "base64"},
+        json={"model": model, "input": [chunk] * 1000, "encoding_format": "base64"},
     )
 
     assert 413 == response.status_code
-    assert "tokens together, and this service takes 262144 at once" in message(response)
+    assert "tokens together, and this service takes 524288 at once" in message(response)
 
 
 def test_chunk_that_is_too_long_is_said(keyed, model, key):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 from serve_command import Serve, family, still_running, wait_until
+from span_collector import SpanCollector, span_collector
 
 pytestmark = pytest.mark.live
 
@@ -31,16 +32,31 @@ def free_port() -> int:
         return port
 
 
+@pytest.fixture
+def collector() -> Iterator[SpanCollector]:
+    """Where spans are sent."""
+    with span_collector() as collector:
+        yield collector
+
+
 def test_one_command_serves_and_stops_in_order(
-    start_serve: StartServe, demo_repository: Path, requests_in_flight: ThreadPoolExecutor
+    start_serve: StartServe,
+    demo_repository: Path,
+    requests_in_flight: ThreadPoolExecutor,
+    collector: SpanCollector,
 ) -> None:
     """From "loading" to vectors; at a stop requests in flight are answered, and nothing is left.
 
     The service listens before the models are loaded, the last line printed is its address, and it
-    stops before Triton.
+    stops before Triton. Both export their spans.
     """
     port = free_port()
-    serve = start_serve(demo_repository, "--port", str(port), gateway=True)
+    serve = start_serve(
+        demo_repository,
+        *("--port", str(port)),
+        *("--otlp-endpoint", collector.url),
+        gateway=True,
+    )
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: _answers(url))
     loading = httpx.get(f"{url}/health/ready")
@@ -78,6 +94,10 @@ def test_one_command_serves_and_stops_in_order(
     assert ["stopping: waiting for requests in flight", "stopped"] == [
         line for line in serve.complained.splitlines() if line.startswith("stop")
     ]
+    ours = {span.trace_id for span in collector.all() if span.name == "POST /v1/embeddings"}
+    tritons = {span.trace_id for span in collector.all() if span.name == "InferRequest"}
+    assert 11 == len(ours)
+    assert ours == tritons
 
 
 def test_what_fails_is_replaced(start_serve: StartServe, demo_repository: Path) -> None:

@@ -15,18 +15,18 @@ from starlette.responses import Response
 
 from bgem3_client.errors import BgeM3Error, InvalidInputError
 from bgem3_client.transports import Transport
-from bgem3_server.gateway import health
-from bgem3_server.gateway.background import background
-from bgem3_server.gateway.call_middleware import CallMiddleware
-from bgem3_server.gateway.cors import CorsMiddleware, cors_origins
+from bgem3_server.gateway.access.cors import CorsMiddleware, cors_origins
+from bgem3_server.gateway.access.keys import KeyMiddleware, declare_keys, read_keys
+from bgem3_server.gateway.calls.errors import MethodError, UnknownRouteError
+from bgem3_server.gateway.calls.middleware import CallMiddleware
+from bgem3_server.gateway.calls.validation import invalid_input
 from bgem3_server.gateway.dialects import native, openai, rerank, score, tei
-from bgem3_server.gateway.errors import MethodError, UnknownRouteError
 from bgem3_server.gateway.gateway import Gateway
-from bgem3_server.gateway.keys import KeyMiddleware, declare_keys, read_keys
+from bgem3_server.gateway.operations import health
+from bgem3_server.gateway.operations.background import background
+from bgem3_server.gateway.operations.tracing import TraceMiddleware, set_up_tracing
 from bgem3_server.gateway.page import page_router
 from bgem3_server.gateway.settings import GatewaySettings
-from bgem3_server.gateway.tracing import TraceMiddleware, set_up_tracing
-from bgem3_server.gateway.validation import invalid_input
 
 
 def create_app(settings: GatewaySettings, transport: Transport | None = None) -> FastAPI:

@@ -11,10 +11,15 @@ from typing import Any
 import click
 
 from bgem3_client.command_line.settings_options import read_settings, settings_options
-from bgem3_server.gateway.console import ServiceConsole
-from bgem3_server.gateway.events import Listening, ServiceEvent, ServiceStopped, StateChanges
-from bgem3_server.gateway.listener import service_listener
-from bgem3_server.gateway.requirements import require_gateway
+from bgem3_server.gateway.process.console import ServiceConsole
+from bgem3_server.gateway.process.events import (
+    Listening,
+    ServiceEvent,
+    ServiceStopped,
+    StateChanges,
+)
+from bgem3_server.gateway.process.listener import service_listener
+from bgem3_server.gateway.process.requirements import require_gateway
 from bgem3_server.gateway.settings import GatewaySettings
 from bgem3_server.ready_file import ReadyFile
 from bgem3_server.restarts import RestartPolicy
@@ -49,7 +54,7 @@ def _run_alone(
 ) -> int | None:
     """Serve in this process; return the second signal, if there was one."""
     # Imported now: it takes a second, and the list of commands should not.
-    from bgem3_server.gateway.service import run_service
+    from bgem3_server.gateway.process.service import run_service
 
     ending = run_service(settings, listener, StateChanges(on_event).see)
     on_event(ServiceStopped(ending.drained))
@@ -60,7 +65,7 @@ def _run_workers(
     settings: GatewaySettings, listener: socket.socket, on_event: Callable[[ServiceEvent], None]
 ) -> int | None:
     """Serve by processes that this one watches; return the second signal, if there was one."""
-    from bgem3_server.gateway.workers import Workers
+    from bgem3_server.gateway.process.workers import Workers
 
     received: list[signal.Signals] = []
     with SignalInbox() as inbox:

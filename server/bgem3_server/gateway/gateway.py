@@ -11,20 +11,20 @@ from prometheus_client import CollectorRegistry
 from bgem3_client import AsyncClient, Limits, RetryPolicy
 from bgem3_client.address import Address
 from bgem3_client.transports import Transport, connect
-from bgem3_server.gateway.call import Call, current_call
-from bgem3_server.gateway.encoder import Encoder
-from bgem3_server.gateway.gpu import GpuMonitor
-from bgem3_server.gateway.metrics import Metrics
-from bgem3_server.gateway.model_card import ModelCard, read_model_card
-from bgem3_server.gateway.readiness import Readiness
-from bgem3_server.gateway.result_memory import ResultMemory
-from bgem3_server.gateway.scheduler import Scheduler
-from bgem3_server.gateway.settings import GatewaySettings
-from bgem3_server.gateway.token_counter import (
+from bgem3_server.gateway.calls.call import Call, current_call
+from bgem3_server.gateway.encoding.encoder import Encoder
+from bgem3_server.gateway.encoding.result_memory import ResultMemory
+from bgem3_server.gateway.encoding.scheduler import Scheduler
+from bgem3_server.gateway.encoding.token_counter import (
     LocalTokenCounter,
     TokenCounter,
     TritonTokenCounter,
 )
+from bgem3_server.gateway.model_card import ModelCard, read_model_card
+from bgem3_server.gateway.operations.gpu import GpuMonitor
+from bgem3_server.gateway.operations.metrics import Metrics
+from bgem3_server.gateway.operations.readiness import Readiness
+from bgem3_server.gateway.settings import GatewaySettings
 
 _COUNT_TIMEOUT_SECONDS: Final = 30.0
 # The scheduler decides what is in flight; the client only carries it.

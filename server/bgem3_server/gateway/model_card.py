@@ -9,7 +9,7 @@ from typing import Final
 
 from bgem3_backend.contract import ENSEMBLE
 from bgem3_export.manifest import MANIFEST_FILE, Manifest
-from bgem3_server.gateway.errors import UnknownModelError
+from bgem3_server.gateway.calls.errors import UnknownModelError
 from bgem3_server.gateway.settings import GatewaySettings
 
 _BGE_M3: Final = "bge-m3"

@@ -10,7 +10,8 @@ from pydantic import Discriminator, Tag
 from starlette.responses import Response
 
 from bgem3_client.encode_request import EncodeOptions
-from bgem3_server.gateway.call import Call
+from bgem3_server.gateway.calls.call import Call
+from bgem3_server.gateway.calls.errors import NotAcceptableError
 from bgem3_server.gateway.dialects import tei
 from bgem3_server.gateway.dialects.native_answer import answer_arrays, answer_content
 from bgem3_server.gateway.dialects.native_schema import (
@@ -19,13 +20,12 @@ from bgem3_server.gateway.dialects.native_schema import (
     NativeProblem,
 )
 from bgem3_server.gateway.dialects.tei.answers import Vectors
-from bgem3_server.gateway.errors import NotAcceptableError
+from bgem3_server.gateway.encoding.token_texts import with_token_texts
 from bgem3_server.gateway.gateway import CurrentCall, CurrentGateway, Gateway
 from bgem3_server.gateway.serialization.json import json_response
 from bgem3_server.gateway.serialization.media_type import best_media_type
 from bgem3_server.gateway.serialization.msgpack import msgpack_response
 from bgem3_server.gateway.serialization.npz import NPZ, npz_response
-from bgem3_server.gateway.token_texts import with_token_texts
 
 router = APIRouter(tags=["native"])
 

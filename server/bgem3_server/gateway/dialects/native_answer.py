@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgem3_client import Embeddings
-from bgem3_server.gateway.cls_states import cls_states
 from bgem3_server.gateway.dialects.items import base64_matrix, sparse_item
 from bgem3_server.gateway.dialects.native_schema import NativeEmbedRequest
+from bgem3_server.gateway.encoding.cls_states import cls_states
 from bgem3_server.gateway.serialization.each import Each
 from bgem3_server.gateway.serialization.vectors import Base64, as_sent
 

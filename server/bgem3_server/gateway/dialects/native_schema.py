@@ -19,7 +19,7 @@ from pydantic import (
 from bgem3_backend.contract import MAX_POSITIONS_TOKENS
 from bgem3_client.encode_request import Output
 from bgem3_client.errors import InvalidInputError
-from bgem3_server.gateway.errors import EmptyInputError
+from bgem3_server.gateway.calls.errors import EmptyInputError
 from bgem3_server.gateway.serialization.vectors import EncodingFormat
 
 Modes: TypeAlias = tuple[Output, ...]

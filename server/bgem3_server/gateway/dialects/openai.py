@@ -21,12 +21,12 @@ from bgem3_server.gateway.dialects.openai_schema import (
     OpenAIError,
 )
 from bgem3_server.gateway.dialects.texts import text_list
+from bgem3_server.gateway.encoding.token_texts import with_token_texts
 from bgem3_server.gateway.gateway import CurrentCall, CurrentGateway
 from bgem3_server.gateway.model_card import ModelCard
-from bgem3_server.gateway.ranking import OUTPUTS
+from bgem3_server.gateway.scoring.ranking import OUTPUTS
 from bgem3_server.gateway.serialization.json import json_response
 from bgem3_server.gateway.serialization.vectors import EncodingFormat, vectors
-from bgem3_server.gateway.token_texts import with_token_texts
 
 router = APIRouter(tags=["openai"])
 

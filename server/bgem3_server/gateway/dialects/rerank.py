@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from bgem3_backend.contract import MAX_POSITIONS_TOKENS
 from bgem3_client.errors import InvalidInputError
-from bgem3_server.gateway.call import Call
+from bgem3_server.gateway.calls.call import Call
 from bgem3_server.gateway.dialects import tei
 from bgem3_server.gateway.dialects.rerank_schema import (
     JsonDocument,
@@ -25,7 +25,7 @@ from bgem3_server.gateway.dialects.rerank_schema import (
 from bgem3_server.gateway.dialects.tei import TeiRerankRequest
 from bgem3_server.gateway.dialects.tei.answers import Ranks, TeiError
 from bgem3_server.gateway.gateway import CurrentCall, CurrentGateway, Gateway
-from bgem3_server.gateway.ranking import RankOptions, Scores, rank, weighted_outputs
+from bgem3_server.gateway.scoring.ranking import RankOptions, Scores, rank, weighted_outputs
 from bgem3_server.gateway.serialization.json import json_response
 
 router = APIRouter(tags=["rerank"])

@@ -8,8 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from bgem3_backend.contract import MAX_POSITIONS_TOKENS
 from bgem3_client.pair_scores import Weights
+from bgem3_server.gateway.calls.errors import EmptyInputError
 from bgem3_server.gateway.dialects.weights import WeightsField
-from bgem3_server.gateway.errors import EmptyInputError
 
 DEFAULT_WEIGHTS: Final[Weights] = (0.4, 0.2, 0.4)
 """Of dense, sparse and ColBERT, where a request does not say."""

@@ -10,12 +10,12 @@ from starlette.responses import Response
 
 from bgem3_backend.contract import MAX_POSITIONS_TOKENS
 from bgem3_client.pair_scores import Weights
+from bgem3_server.gateway.calls.errors import EmptyInputError
 from bgem3_server.gateway.dialects.tei.answers import ERRORS
 from bgem3_server.gateway.dialects.weights import WeightsField
-from bgem3_server.gateway.errors import EmptyInputError
 from bgem3_server.gateway.gateway import CurrentCall, CurrentGateway
-from bgem3_server.gateway.pair_plan import Pair
-from bgem3_server.gateway.ranking import RankOptions, score_pairs
+from bgem3_server.gateway.scoring.pair_plan import Pair
+from bgem3_server.gateway.scoring.ranking import RankOptions, score_pairs
 from bgem3_server.gateway.serialization.json import json_response
 
 router = APIRouter(tags=["score"])

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, TypeAlias
 from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
 
 from bgem3_client.errors import InvalidInputError
-from bgem3_server.gateway.errors import EmptyInputError
+from bgem3_server.gateway.calls.errors import EmptyInputError
 
 _SHOWN_CHARACTERS: Final = 80
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import PlainValidator, WithJsonSchema
 
 from bgem3_client.pair_scores import Weights
-from bgem3_server.gateway.ranking import OUTPUTS
+from bgem3_server.gateway.scoring.ranking import OUTPUTS
 
 _NUMBER: Final = {"type": "number", "minimum": 0}
 _SCHEMA: Final = {

@@ -9,8 +9,7 @@ import orjson
 from starlette.responses import Response
 
 from bgem3_client.sparse import SparseEmbedding
-from bgem3_server.gateway.call import Call
-from bgem3_server.gateway.cls_states import cls_states
+from bgem3_server.gateway.calls.call import Call
 from bgem3_server.gateway.dialects.dialect import Dialect
 from bgem3_server.gateway.dialects.dimensions import check_dimensions
 from bgem3_server.gateway.dialects.tei.requests import (
@@ -20,6 +19,7 @@ from bgem3_server.gateway.dialects.tei.requests import (
     TruncationFields,
 )
 from bgem3_server.gateway.dialects.texts import text_list
+from bgem3_server.gateway.encoding.cls_states import cls_states
 from bgem3_server.gateway.gateway import Gateway
 from bgem3_server.gateway.serialization.json import json_response
 from bgem3_server.gateway.serialization.vectors import JsonText

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from bgem3_server.gateway.call import Call
+from bgem3_server.gateway.calls.call import Call
 from bgem3_server.gateway.dialects.dialect import Dialect
 from bgem3_server.gateway.dialects.rerank_schema import DEFAULT_WEIGHTS
 from bgem3_server.gateway.dialects.tei.embedding import computed
 from bgem3_server.gateway.dialects.tei.requests import TeiRerankRequest
 from bgem3_server.gateway.dialects.texts import text_list
 from bgem3_server.gateway.gateway import Gateway
-from bgem3_server.gateway.ranking import RankOptions
-from bgem3_server.gateway.ranking import rank as rank_texts
+from bgem3_server.gateway.scoring.ranking import RankOptions
+from bgem3_server.gateway.scoring.ranking import rank as rank_texts
 
 
 async def rerank(body: TeiRerankRequest, call: Call, gateway: Gateway) -> Response:

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from bgem3_server.gateway.call import Call
+from bgem3_server.gateway.calls.call import Call
+from bgem3_server.gateway.calls.errors import EmptyInputError, TooLargeError
 from bgem3_server.gateway.dialects.tei.requests import TeiDecodeRequest, TeiTokenizeRequest
 from bgem3_server.gateway.dialects.texts import text_list
-from bgem3_server.gateway.errors import EmptyInputError, TooLargeError
+from bgem3_server.gateway.encoding.token_counter import Token
 from bgem3_server.gateway.gateway import Gateway
 from bgem3_server.gateway.serialization.json import json_response
-from bgem3_server.gateway.token_counter import Token
 
 # A token in Python and in JSON together.
 _TOKEN_BYTES: Final = 400

@@ -13,9 +13,9 @@ import sys
 import click
 
 from bgem3_client.errors import BgeM3Error
-from bgem3_server.gateway.service import run_service
+from bgem3_server.gateway.process.service import run_service
+from bgem3_server.gateway.process.worker_reports import Reports
 from bgem3_server.gateway.settings import GatewaySettings
-from bgem3_server.gateway.worker_reports import Reports
 
 
 def main() -> None:

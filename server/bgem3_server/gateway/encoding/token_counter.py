@@ -29,8 +29,8 @@ from bgem3_backend.text_tokenizer import TextTokenizer
 from bgem3_client.errors import InvalidInputError
 from bgem3_client.ragged import offsets_of
 from bgem3_client.transports import InferRequest, Transport
-from bgem3_server.gateway.errors import NotOfferedError, TextTooLongError
-from bgem3_server.gateway.tracing import trace_headers
+from bgem3_server.gateway.calls.errors import NotOfferedError, TextTooLongError
+from bgem3_server.gateway.operations.tracing import trace_headers
 
 # The library works on all cores; a second thread lets a short request pass a long one.
 _THREADS: Final = 2

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from bgem3_client.errors import InvalidInputError
 from bgem3_server.errors import GaveUpError, ServiceStartError
-from bgem3_server.gateway.events import (
+from bgem3_server.gateway.process.events import (
     ServiceEvent,
     ServiceNotReady,
     ServiceReady,
@@ -25,8 +25,8 @@ from bgem3_server.gateway.events import (
     StateChanges,
     WorkerRestarting,
 )
+from bgem3_server.gateway.process.worker_process import WorkerProcess
 from bgem3_server.gateway.settings import GatewaySettings
-from bgem3_server.gateway.worker_process import WorkerProcess
 from bgem3_server.restarts import RestartPolicy, Restarts
 
 METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"

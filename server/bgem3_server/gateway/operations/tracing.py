@@ -22,8 +22,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bgem3_server.gateway.call import CALL_KEY, Call
-from bgem3_server.gateway.paths import MONITORING_PATHS
+from bgem3_server.gateway.access.paths import MONITORING_PATHS
+from bgem3_server.gateway.calls.call import CALL_KEY, Call
 from bgem3_server.gateway.settings import GatewaySettings
 
 _TRACES_PATH: Final = "/v1/traces"

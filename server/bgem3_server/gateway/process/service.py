@@ -16,17 +16,17 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from bgem3_client.transports import Transport
+from bgem3_server.gateway.access.tls import server_context
 from bgem3_server.gateway.app import create_app
-from bgem3_server.gateway.events import (
+from bgem3_server.gateway.gateway import Gateway
+from bgem3_server.gateway.operations.logs import set_up_logs
+from bgem3_server.gateway.process.events import (
     ServiceNotReady,
     ServiceReady,
     ServiceState,
     ServiceStopping,
 )
-from bgem3_server.gateway.gateway import Gateway
-from bgem3_server.gateway.logs import set_up_logs
 from bgem3_server.gateway.settings import GatewaySettings
-from bgem3_server.gateway.tls import server_context
 
 # Longer than the minute after which load balancers and clients drop an idle connection: who drops
 # it last does not send a request into one that is being closed.

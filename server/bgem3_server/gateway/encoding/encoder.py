@@ -15,15 +15,15 @@ from bgem3_backend.packed_texts import Int32Array
 from bgem3_client import AsyncClient, Embeddings, InvalidInputError
 from bgem3_client.encode_request import EncodeOptions, encode_texts
 from bgem3_client.model_info import ModelInfo
-from bgem3_server.gateway.call import Call, Priority
-from bgem3_server.gateway.error_table import error_kind
-from bgem3_server.gateway.errors import TextTooLongError, TooLargeError
-from bgem3_server.gateway.metrics import Metrics
-from bgem3_server.gateway.result_memory import ResultMemory, answer_bytes
-from bgem3_server.gateway.scheduler import Scheduler
+from bgem3_server.gateway.calls.call import Call, Priority
+from bgem3_server.gateway.calls.error_table import error_kind
+from bgem3_server.gateway.calls.errors import TextTooLongError, TooLargeError
+from bgem3_server.gateway.encoding.result_memory import ResultMemory, answer_bytes
+from bgem3_server.gateway.encoding.scheduler import Scheduler
+from bgem3_server.gateway.encoding.token_counter import TokenCounter
+from bgem3_server.gateway.operations.metrics import Metrics
+from bgem3_server.gateway.operations.tracing import trace_headers
 from bgem3_server.gateway.settings import GatewaySettings
-from bgem3_server.gateway.token_counter import TokenCounter
-from bgem3_server.gateway.tracing import trace_headers
 
 # What a hung Triton may hold a part's tokens for; callers have their own, shorter deadlines.
 _LONGEST_ANSWER_SECONDS: Final = 3600.0

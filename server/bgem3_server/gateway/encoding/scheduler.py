@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from bgem3_server.gateway.call import Priority
-from bgem3_server.gateway.errors import BusyError, TooLargeError
-from bgem3_server.gateway.pace import Pace
+from bgem3_server.gateway.calls.call import Priority
+from bgem3_server.gateway.calls.errors import BusyError, TooLargeError
+from bgem3_server.gateway.encoding.pace import Pace
 from bgem3_server.gateway.settings import GatewaySettings
 
 # A part smaller than this costs more in messages than it saves in waiting.

@@ -10,10 +10,10 @@ import orjson
 from starlette.responses import Response
 
 from bgem3_client.errors import InvalidInputError, UnavailableError
-from bgem3_server.gateway.call import Call
+from bgem3_server.gateway.calls.call import Call
+from bgem3_server.gateway.calls.error_table import ErrorKind, error_kind
+from bgem3_server.gateway.calls.errors import MethodError, RefusedError
 from bgem3_server.gateway.dialects.dialect import Dialect
-from bgem3_server.gateway.error_table import ErrorKind, error_kind
-from bgem3_server.gateway.errors import MethodError, RefusedError
 
 Body = dict[str, Any]
 

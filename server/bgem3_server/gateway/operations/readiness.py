@@ -14,8 +14,8 @@ from bgem3_client import AsyncClient, Embeddings
 from bgem3_client.encode_request import ALL_OUTPUTS
 from bgem3_client.errors import BgeM3Error, ServerOutOfMemoryError, UnavailableError
 from bgem3_client.transports import Transport, TritonTransport
-from bgem3_server.gateway.metrics import Metrics
-from bgem3_server.gateway.scheduler import Scheduler
+from bgem3_server.gateway.encoding.scheduler import Scheduler
+from bgem3_server.gateway.operations.metrics import Metrics
 from bgem3_server.gateway.settings import GatewaySettings
 
 _PROBE_TEXT: Final = "ready?"

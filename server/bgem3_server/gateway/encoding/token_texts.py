@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from bgem3_client import Embeddings
-from bgem3_server.gateway.token_counter import TokenCounter
+from bgem3_server.gateway.encoding.token_counter import TokenCounter
 
 
 async def with_token_texts(embeddings: Embeddings, counter: TokenCounter) -> Embeddings:

@@ -24,12 +24,12 @@ from bgem3_client.encode_request import ALL_OUTPUTS, EncodeOptions, Output
 from bgem3_client.errors import InvalidInputError, UnavailableError
 from bgem3_client.pair_scores import Weights
 from bgem3_client.scores import colbert_score, dense_score, lexical_score
-from bgem3_server.gateway.call import Call
-from bgem3_server.gateway.encoder import Admission, Encoder, check_lengths
-from bgem3_server.gateway.errors import TooLargeError
+from bgem3_server.gateway.calls.call import Call
+from bgem3_server.gateway.calls.errors import TooLargeError
+from bgem3_server.gateway.encoding.encoder import Admission, Encoder, check_lengths
+from bgem3_server.gateway.encoding.result_memory import answer_bytes
 from bgem3_server.gateway.gateway import Gateway
-from bgem3_server.gateway.pair_plan import Block, Pair, PairPlan, plan_pairs
-from bgem3_server.gateway.result_memory import answer_bytes
+from bgem3_server.gateway.scoring.pair_plan import Block, Pair, PairPlan, plan_pairs
 
 OUTPUTS: Final[tuple[Output, ...]] = ("dense", "sparse", "colbert")
 """The representations, in the order of their weights."""

@@ -12,9 +12,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from bgem3_server.gateway.events import ServiceState
+from bgem3_server.gateway.process.events import ServiceState
+from bgem3_server.gateway.process.worker_reports import decode_state
 from bgem3_server.gateway.settings import GatewaySettings
-from bgem3_server.gateway.worker_reports import decode_state
 from bgem3_server.triton import leash
 
 _READ_BYTES = 65536
@@ -48,7 +48,7 @@ class WorkerProcess:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-S", str(Path(leash.__file__)), str(os.getpid())),
-                    *(sys.executable, "-P", "-m", "bgem3_server.gateway.worker"),
+                    *(sys.executable, "-P", "-m", "bgem3_server.gateway.process.worker"),
                     *(str(listener.fileno()), str(reports)),
                 ],
                 env={**os.environ, **environment},

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Final, get_args
 
-from bgem3_server.gateway.events import ServiceState
+from bgem3_server.gateway.process.events import ServiceState
 
 _STATES: Final[dict[str, type[ServiceState]]] = {
     kind.__name__: kind for kind in get_args(ServiceState)

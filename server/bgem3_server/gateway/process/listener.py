@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 
+from bgem3_server.gateway.access.tls import server_context
 from bgem3_server.gateway.settings import GatewaySettings
-from bgem3_server.gateway.tls import server_context
 from bgem3_server.listening import HttpAddress, listen
 
 

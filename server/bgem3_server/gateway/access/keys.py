@@ -16,8 +16,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bgem3_client.errors import InvalidInputError
-from bgem3_server.gateway.errors import UnauthorizedError
-from bgem3_server.gateway.paths import needs_key
+from bgem3_server.gateway.access.paths import needs_key
+from bgem3_server.gateway.calls.errors import UnauthorizedError
 from bgem3_server.gateway.settings import GatewaySettings
 
 _CHECK_SECONDS: Final = 1.0

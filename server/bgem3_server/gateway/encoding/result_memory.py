@@ -6,8 +6,8 @@ from typing import Final
 
 from bgem3_client.encode_request import EncodeOptions
 from bgem3_client.model_info import ModelInfo
-from bgem3_server.gateway.call import Call
-from bgem3_server.gateway.errors import ResultMemoryError, TooLargeError
+from bgem3_server.gateway.calls.call import Call
+from bgem3_server.gateway.calls.errors import ResultMemoryError, TooLargeError
 
 _FP32_BYTES: Final = 4
 # An id and a weight; a token's text is counted with the tokens.

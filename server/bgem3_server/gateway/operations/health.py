@@ -9,9 +9,9 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from bgem3_server.gateway.access.paths import METRICS_PATH
 from bgem3_server.gateway.gateway import CurrentGateway, Gateway
-from bgem3_server.gateway.paths import METRICS_PATH
-from bgem3_server.gateway.readiness import State
+from bgem3_server.gateway.operations.readiness import State
 
 # About as long as the probe that could find it ready takes to come.
 _RETRY_SECONDS: Final = 1
@@ -52,7 +52,7 @@ class HealthQueue(BaseModel):
     waiting_tokens: int = Field(description="Admitted, and not sent to Triton.", examples=[0])
     in_flight_tokens: int = Field(description="Sent, and not answered.", examples=[512])
     budget_tokens: int = Field(
-        description="What both may be together; more is refused with 429.", examples=[262144]
+        description="What both may be together; more is refused with 429.", examples=[524288]
     )
     tokens_per_second: float | None = Field(
         description="How fast Triton was in the last seconds with work; null before that.",

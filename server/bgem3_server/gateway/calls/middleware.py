@@ -13,13 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bgem3_client.deadline import Deadline
 from bgem3_client.errors import InvalidInputError
-from bgem3_server.gateway.call import CALL_KEY, Call, Priority
+from bgem3_server.gateway.access.paths import MONITORING_PATHS
+from bgem3_server.gateway.calls.call import CALL_KEY, Call, Priority
+from bgem3_server.gateway.calls.error_table import error_kind
+from bgem3_server.gateway.calls.errors import BodyTimeoutError, NotReadyError, TooLargeError
+from bgem3_server.gateway.calls.problem import problem_response
 from bgem3_server.gateway.dialects.dialect import dialect_of
-from bgem3_server.gateway.error_table import error_kind
-from bgem3_server.gateway.errors import BodyTimeoutError, NotReadyError, TooLargeError
-from bgem3_server.gateway.metrics import Metrics
-from bgem3_server.gateway.paths import MONITORING_PATHS
-from bgem3_server.gateway.problem import problem_response
+from bgem3_server.gateway.operations.metrics import Metrics
 from bgem3_server.gateway.settings import GatewaySettings
 
 _REQUEST_ID: Final = re.compile(r"[0-9A-Za-z_.:-]{1,128}")

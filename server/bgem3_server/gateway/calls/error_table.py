@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bgem3_client import errors as client_errors
-from bgem3_server.gateway import errors
+from bgem3_server.gateway.calls import errors
 from bgem3_server.gateway.dialects.dialect import Dialect
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bgem3_server.gateway.events import Listening, ServiceEvent, ServiceReady
+from bgem3_server.gateway.process.events import Listening, ServiceEvent, ServiceReady
 from bgem3_server.listening import HttpAddress
 from bgem3_server.ready_file import ReadyFile
 

@@ -1,0 +1,1 @@
+"""Texts to representations: counted in tokens, admitted, cut into parts, put together."""

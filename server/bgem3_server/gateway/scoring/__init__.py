@@ -1,0 +1,1 @@
+"""How well passages answer a query, without holding all their representations."""
