@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from bgem3_server.gateway.encoding.result_memory import ResultMemory, answer_byt
 from bgem3_server.gateway.encoding.scheduler import Scheduler
 from bgem3_server.gateway.encoding.token_counter import TokenCounter
 from bgem3_server.gateway.operations.metrics import Metrics
-from bgem3_server.gateway.operations.tracing import trace_headers
+from bgem3_server.gateway.operations.tracing import stage, trace_headers
 from bgem3_server.gateway.settings import GatewaySettings
 
 # What a hung Triton may hold a part's tokens for; callers have their own, shorter deadlines.
@@ -110,7 +111,7 @@ class Encoder:
         """
         self._check_count(texts)
         self._scheduler.check_open()
-        with _tracer.start_as_current_span("tokenize") as span:
+        with stage("tokenize") as span:
             span.set_attribute("bgem3.texts", len(texts))
             return await self._counter.count(texts)
 
@@ -193,7 +194,7 @@ class Encoder:
     def _begin(self, admission: Admission) -> None:
         """The first part's turn has come."""
         admission.begun = True
-        seconds = asyncio.get_running_loop().time() - admission.since_seconds
+        seconds = time.monotonic() - admission.since_seconds
         admission.call.queue_seconds = seconds
         self._metrics.queue_seconds.labels(admission.priority.name.lower()).observe(seconds)
 
@@ -222,7 +223,7 @@ class Encoder:
     async def _answer(
         self, part: slice, texts: Sequence[str], options: EncodeOptions
     ) -> Embeddings:
-        with _tracer.start_as_current_span("triton"):
+        with stage("triton"):
             try:
                 return await self._client.encode(
                     texts[part],
@@ -258,14 +259,14 @@ class Admission:
         call: The request.
         priority: Of all its parts.
         tokens_left: Its tokens that were not sent to Triton yet.
-        since_seconds: When it was let in, by the event loop's clock.
+        since_seconds: When it was let in, by the monotonic clock.
         begun: Whether any part of it was sent.
     """
 
     call: Call
     priority: Priority
     tokens_left: int
-    since_seconds: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    since_seconds: float = field(default_factory=time.monotonic)
     begun: bool = False
 
 

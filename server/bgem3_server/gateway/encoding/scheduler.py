@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ class Scheduler:
     Attributes:
         waiting_tokens: Admitted, and not yet sent.
         in_flight_tokens: Sent, and not yet answered.
-        answered_seconds: When Triton last answered, by the event loop's clock.
+        answered_seconds: When Triton last answered, by the monotonic clock.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
@@ -110,7 +111,7 @@ class Scheduler:
         Returns:
             The tokens that ``take`` took; call :meth:`done` with them when they are answered.
         """
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if priority is Priority.INTERACTIVE:
             self._last_interactive_seconds = now
         waiting = _Waiting(priority, least_tokens, take, now)
@@ -127,7 +128,7 @@ class Scheduler:
 
     def done(self, priority: Priority, tokens: int, *, answered: bool = True) -> None:
         """A part is no longer in flight; one that failed says nothing about the pace."""
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if answered:
             self.answered_seconds = now
             self.pace.record(tokens, now)
@@ -138,7 +139,7 @@ class Scheduler:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         while (waiting := self._next(now)) is not None:
             self._queues[waiting.priority].popleft()
             if not self.in_flight_tokens:

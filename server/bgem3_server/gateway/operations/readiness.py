@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
@@ -122,7 +123,7 @@ class Readiness:
 
     async def _probe(self) -> None:
         """Send the text, and wait until it is answered, however long that takes."""
-        began_seconds = asyncio.get_running_loop().time()
+        began_seconds = time.monotonic()
         probe = asyncio.create_task(
             self._client.encode([_PROBE_TEXT], ALL_OUTPUTS, timeout_seconds=_LONGEST_PROBE_SECONDS)
         )
@@ -168,7 +169,7 @@ class Readiness:
 
     def _judge_silence(self, began_seconds: float) -> None:
         """Decide whether a probe that is not answered yet is a bad sign."""
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         silent_seconds = now - max(began_seconds, self._scheduler.answered_seconds)
         pace = self._scheduler.pace
         tokens_per_second = pace.tokens_per_second if pace.measured else _SLOW_TOKENS_PER_SECOND

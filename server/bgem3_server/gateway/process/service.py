@@ -79,6 +79,7 @@ class Service(uvicorn.Server):
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # nothing here asks who the caller is
                 timeout_keep_alive=_IDLE_CONNECTION_SECONDS,
                 timeout_graceful_shutdown=settings.stop_timeout_seconds,
                 ssl_context_factory=None if context is None else lambda *_: context,

@@ -9,11 +9,10 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from opentelemetry import trace
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-_tracer = trace.get_tracer("bgem3.gateway")
+from bgem3_server.gateway.operations.tracing import stage
 
 PIECE_BYTES: Final = 64 * 1024
 """Smaller pieces are put together before they are sent. Of lexical weights it takes 1.5 ms."""
@@ -31,7 +30,7 @@ def response_of(pieces: Iterable[Piece], media_type: str, status: int = 200) -> 
         media_type: Of the body.
         status: HTTP status.
     """
-    with _tracer.start_as_current_span("serialize"):
+    with stage("serialize"):
         collected = _collected(pieces)
         first, second = next(collected, b""), next(collected, None)
     if second is None:
@@ -61,7 +60,7 @@ class PiecesResponse(Response):
                 "headers": self.raw_headers,
             }
         )
-        with _tracer.start_as_current_span("serialize and send"):
+        with stage("serialize and send"):
             for piece in self._pieces:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
                 await asyncio.sleep(0)  # `send` does not pause while the caller reads fast
