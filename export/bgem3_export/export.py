@@ -16,12 +16,15 @@ from safetensors.numpy import save
 
 from bgem3_backend.contract import (
     COLBERT_HEAD,
-    ENSEMBLE,
     MAX_POSITIONS_TOKENS,
+    MODELS,
     SPARSE,
+    TOKEN_TEXTS,
     TOKENIZER,
     TRUNK,
 )
+from bgem3_backend.text_tokenizer import TextTokenizer
+from bgem3_backend.token_texts import TABLE_FILE, TokenTexts
 from bgem3_export.checkpoint import TOKENIZER_FILE, Checkpoint, LinearHead
 from bgem3_export.errors import DeviceError, RepositoryError
 from bgem3_export.manifest import MANIFEST_FILE, Manifest, ModelShape, Version
@@ -104,7 +107,10 @@ def export_checkpoint(
         existing = _existing(repository, shape)
         number = str(int(existing.newest) + 1 if existing else 1)
         render_templates(shape, build, number)
-        shutil.copyfile(checkpoint.tokenizer_file, build / TOKENIZER.name / number / TOKENIZER_FILE)
+        tokenizer_file = build / TOKENIZER.name / number / TOKENIZER_FILE
+        shutil.copyfile(checkpoint.tokenizer_file, tokenizer_file)
+        token_texts = TextTokenizer(tokenizer_file).token_texts(shape.vocabulary_size)
+        TokenTexts(token_texts).write(build / TOKEN_TEXTS.name / number / TABLE_FILE)
         heads = {
             "sparse": _write_head(
                 checkpoint.sparse_head, build / SPARSE.name / number / "sparse_linear.safetensors"
@@ -123,7 +129,7 @@ def export_checkpoint(
         parity = measure_parity(
             checkpoint,
             trunk_directory,
-            build / TOKENIZER.name / number / TOKENIZER_FILE,
+            tokenizer_file,
             heads,
             precision,
             device,
@@ -232,7 +238,7 @@ def _write_head(head: LinearHead, path: Path) -> Path:
 def _file_hashes(repository: Path, version: str) -> dict[str, str]:
     return {
         str(path.relative_to(repository)): file_sha256(path)
-        for model in (TOKENIZER, TRUNK, SPARSE, COLBERT_HEAD, ENSEMBLE)
+        for model in MODELS
         for path in sorted((repository / model.name / version).rglob("*"))
         if path.is_file()
     }

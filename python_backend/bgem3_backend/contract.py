@@ -75,8 +75,9 @@ TOKENS: Final = Tensor("tokens", "STRING", ("T",))
 TOKENIZER: Final = Model(
     "bge_m3_tokenizer",
     inputs=(TEXT,),
-    outputs=(INPUT_IDS, LENGTHS, TOKEN_LENGTHS, FULL_TOKEN_LENGTHS, TOKEN_IDS, TOKENS),
+    outputs=(INPUT_IDS, LENGTHS, TOKEN_LENGTHS, FULL_TOKEN_LENGTHS),
 )
+TOKEN_TEXTS: Final = Model("bge_m3_token_texts", inputs=(INPUT_IDS,), outputs=(TOKEN_IDS, TOKENS))
 TRUNK: Final = Model("bge_m3_trunk", inputs=(INPUT_IDS, LENGTHS), outputs=(DENSE, HIDDEN_STATES))
 SPARSE: Final = Model(
     "bge_m3_sparse",
@@ -107,7 +108,7 @@ ENSEMBLE: Final = Model(
         TOKENS,
     ),
 )
-MODELS: Final = (ENSEMBLE, TOKENIZER, TRUNK, SPARSE, COLBERT_HEAD)
+MODELS: Final = (ENSEMBLE, TOKENIZER, TOKEN_TEXTS, TRUNK, SPARSE, COLBERT_HEAD)
 
 # Request parameters: they travel with the request, and the ensemble hands them to every step.
 MAX_LENGTH_PARAMETER: Final = "max_length"

@@ -33,8 +33,12 @@ class TrunkOutput:
 
     @property
     def is_finite(self) -> bool:
-        """Whether every dense vector is finite; the heads look at the hidden states themselves."""
-        return bool(np.isfinite(self.dense).all())
+        """Whether every number is.
+
+        The heads look at the hidden states too; but what one step refuses, two cannot refuse at
+        once, which Triton 24.10 does not bear.
+        """
+        return bool(np.isfinite(self.dense).all() and np.isfinite(self.hidden_states).all())
 
 
 class OnnxTrunk:

@@ -69,26 +69,58 @@ def check_packed_texts(
             tokens.
     """
     check_lengths(texts.lengths, texts.input_ids.size, max_length_tokens)
-    if texts.input_ids.size > max_tokens:
-        raise InvalidRequestError(
-            f"the request holds {texts.input_ids.size} tokens; at most {max_tokens} are taken "
-            "at once: send fewer texts a request"
-        )
-    check_ids(texts, vocabulary_size)
+    check_tokens(texts.input_ids, vocabulary_size, max_tokens, texts.lengths)
 
 
-def check_ids(texts: PackedTexts, vocabulary_size: int) -> None:
-    """Hold the ids of a request to the vocabulary.
+def check_tokens(
+    input_ids: Int32Array,
+    vocabulary_size: int,
+    max_tokens: int,
+    lengths: Int32Array | None = None,
+) -> None:
+    """Hold the tokens of a request to the contract.
+
+    Args:
+        input_ids: [T].
+        vocabulary_size: Above every id.
+        max_tokens: The most that are taken at once.
+        lengths: As for :func:`check_ids`.
 
     Raises:
-        InvalidRequestError: An id is negative or not below ``vocabulary_size``.
+        InvalidRequestError: No token or too many, or an id outside the vocabulary.
     """
-    bad = np.flatnonzero((texts.input_ids < 0) | (texts.input_ids >= vocabulary_size))
+    if input_ids.size == 0:
+        raise InvalidRequestError(f"'{INPUT_IDS.name}' is empty: send at least one token")
+    if input_ids.size > max_tokens:
+        raise InvalidRequestError(
+            f"the request holds {input_ids.size} tokens; at most {max_tokens} are taken at once: "
+            "send fewer texts a request"
+        )
+    check_ids(input_ids, vocabulary_size, lengths)
+
+
+def check_ids(
+    input_ids: Int32Array, vocabulary_size: int, lengths: Int32Array | None = None
+) -> None:
+    """Hold the ids of a request to the vocabulary.
+
+    Args:
+        input_ids: [T].
+        vocabulary_size: Above every id.
+        lengths: [N], adding up to T, where it is known to which text a token belongs.
+
+    Raises:
+        InvalidRequestError: An id is negative or not below ``vocabulary_size``; with ``lengths``
+            the text is named.
+    """
+    bad = np.flatnonzero((input_ids < 0) | (input_ids >= vocabulary_size))
     if bad.size:
         position = int(bad[0])
-        index = int(np.searchsorted(np.cumsum(texts.lengths), position, side="right"))
+        index = None
+        if lengths is not None:
+            index = int(np.searchsorted(np.cumsum(lengths), position, side="right"))
         raise InvalidRequestError(
-            f"'{INPUT_IDS.name}' holds {texts.input_ids[position]}; the vocabulary has ids 0 to "
+            f"'{INPUT_IDS.name}' holds {input_ids[position]}; the vocabulary has ids 0 to "
             f"{vocabulary_size - 1}",
             index=index,
         )

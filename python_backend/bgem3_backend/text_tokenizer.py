@@ -131,16 +131,13 @@ class TextTokenizer:
         packed = np.fromiter((i for row in ids for i in row), np.int32, count=int(lengths.sum()))
         return TokenizedTexts(PackedTexts(packed, lengths), full_lengths)
 
-    def token_texts(self, ids: Int32Array) -> list[str]:
-        """Return the text that each token stands for: [T].
+    def token_texts(self, vocabulary_size: int) -> list[str]:
+        """Return the text that each id below ``vocabulary_size`` stands for.
 
-        Source: FlagEmbedding 1.4.2, ``M3Embedder.convert_id_to_token``: each id decoded alone.
+        Source: FlagEmbedding 1.4.2, ``M3Embedder.convert_id_to_token``: each id decoded alone. An
+        id that the model has and the tokenizer has not stands for no text.
         """
-        unique, inverse = np.unique(ids, return_inverse=True)
-        decoded = self._tokenizer.decode_batch(
-            [[int(token)] for token in unique], skip_special_tokens=False
-        )
-        return [decoded[index] for index in inverse]
+        return self.decode([[token] for token in range(vocabulary_size)], skip_special_tokens=False)
 
     def _truncate(self, ids: list[int], limit: int) -> list[int]:
         if len(ids) <= limit:

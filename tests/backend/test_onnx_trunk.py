@@ -113,15 +113,15 @@ def test_padding_is_counted(trunk):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_an_output_with_a_bad_dense_vector_is_not_finite(value):
-    """One number is enough."""
-    dense = np.ones((2, HIDDEN_SIZE), np.float32)
-    good = TrunkOutput(dense.copy(), np.ones((5, HIDDEN_SIZE), np.float32))
-    dense[1, 3] = value
-    bad = TrunkOutput(dense, good.hidden_states)
+@pytest.mark.parametrize("of", ["dense", "hidden_states"])
+def test_an_output_with_a_bad_number_is_not_finite(of, value):
+    """One is enough, in a dense vector or in the state of any token."""
+    output = TrunkOutput(np.ones((2, HIDDEN_SIZE), np.float32), np.ones((5, HIDDEN_SIZE), "f2"))
+    was_finite = output.is_finite
+    getattr(output, of)[1, 3] = value
 
-    assert good.is_finite
-    assert not bad.is_finite
+    assert was_finite
+    assert not output.is_finite
 
 
 @pytest.mark.skipif(

@@ -12,6 +12,7 @@ from bgem3_backend.packed_texts import (
     check_ids,
     check_lengths,
     check_packed_texts,
+    check_tokens,
 )
 
 INT32_MAX = np.iinfo(np.int32).max
@@ -87,8 +88,9 @@ def test_lengths_that_wrap_around_do_not_pass_for_their_remainder():
 )
 def test_an_id_outside_the_vocabulary_is_refused(texts, index, token):
     """The first text that holds one is named."""
+    tokens = packed(*texts)
     with pytest.raises(InvalidRequestError) as caught:
-        check_ids(packed(*texts), vocabulary_size=100)
+        check_ids(tokens.input_ids, vocabulary_size=100, lengths=tokens.lengths)
 
     assert f"[index={index}] 'input_ids' holds {token}; the vocabulary has ids 0 to 99" == str(
         caught.value
@@ -96,9 +98,33 @@ def test_an_id_outside_the_vocabulary_is_refused(texts, index, token):
     assert index == caught.value.index
 
 
+def test_no_text_is_named_where_none_is_known():
+    """Tokens that come without lengths: the id alone is named."""
+    with pytest.raises(InvalidRequestError) as caught:
+        check_ids(int32(0, 5, 100), vocabulary_size=100)
+
+    assert "'input_ids' holds 100; the vocabulary has ids 0 to 99" == str(caught.value)
+    assert caught.value.index is None
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ((), "'input_ids' is empty: send at least one token"),
+        ((0, 100, 5, 2), "the request holds 4 tokens; at most 3 are taken at once"),
+        ((0, -1, 2), "'input_ids' holds -1; the vocabulary has ids 0 to 99"),
+    ],
+)
+def test_tokens_without_lengths_are_checked_too(ids, message):
+    """Whether there are any, how many, and which."""
+    check_tokens(int32(0, 99, 2), vocabulary_size=100, max_tokens=3)
+    with pytest.raises(InvalidRequestError, match=message):
+        check_tokens(int32(*ids), vocabulary_size=100, max_tokens=3)
+
+
 def test_first_and_last_id_of_the_vocabulary_pass():
     """Both ends of the vocabulary are inside."""
-    check_ids(packed([0, 99]), vocabulary_size=100)
+    check_ids(int32(0, 99), vocabulary_size=100)
 
 
 def test_packed_texts_are_checked_for_everything():

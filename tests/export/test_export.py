@@ -16,8 +16,10 @@ import onnx
 import pytest
 from safetensors.numpy import load_file
 from tiny_checkpoint import COLBERT_SIZE, HIDDEN_SIZE, LAYERS, write_heads, write_tiny_checkpoint
+from tokenizers import Tokenizer
 
 from bgem3_backend.contract import MODELS
+from bgem3_backend.token_texts import TABLE_FILE, TokenTexts
 from bgem3_export import export as exporting
 from bgem3_export import parity, publishing
 from bgem3_export.errors import (
@@ -39,6 +41,7 @@ pytestmark = pytest.mark.usefixtures("_one_thread")
 
 VERSION_FILES = {
     "bge_m3_tokenizer": {"model.py", "tokenizer.json"},
+    "bge_m3_token_texts": {"model.py", "token_texts.json"},
     "bge_m3_trunk": {"model.py", "model.onnx", "model.onnx.data"},
     "bge_m3_sparse": {"model.py", "sparse_linear.safetensors"},
     "bge_m3_colbert": {"model.py", "colbert_linear.safetensors"},
@@ -102,6 +105,18 @@ def test_the_first_export_is_version_1(export, repository, progress):
     )
     assert [(1, LAYERS), (2, LAYERS)] == progress.parts[:LAYERS]
     assert (len(REFERENCE_TEXTS) + 1,) * 2 == progress.parts[-2]
+
+
+def test_token_texts_are_the_tokenizers(export, repository, tiny_checkpoint):
+    """One for each id that the trunk takes."""
+    export()
+    texts = TokenTexts.read(repository / "bge_m3_token_texts" / "1" / TABLE_FILE)
+    library = Tokenizer.from_file(str(tiny_checkpoint.tokenizer_file))
+
+    assert tiny_checkpoint.config.vocabulary_size == texts.vocabulary_size
+    assert [library.decode([i], skip_special_tokens=False) for i in range(364)] == [
+        text.decode() for text in texts(np.arange(364))
+    ]
 
 
 def test_every_file_can_be_read_by_triton(export, repository):

@@ -27,6 +27,7 @@ from bgem3_backend.contract import (
     LENGTHS,
     MODELS,
     SPARSE,
+    TOKEN_TEXTS,
     TOKENIZER,
     TRUNK,
     Model,
@@ -56,8 +57,9 @@ SHAPES = {
 GPU, CPU = "gpu", "cpu"
 STEPS = [model for model in MODELS if model is not ENSEMBLE]
 BY_NAME = {model.name: model for model in MODELS}
-# The models that run where the profile says; the tokenizer is on the CPU in both.
+# The models that run where the profile says, and those that are on the CPU in both.
 PLACED = [TRUNK, SPARSE, COLBERT_HEAD]
+UNPLACED = [TOKENIZER, TOKEN_TEXTS]
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def test_the_engine_of_each_profile(repository, model, profile, backend):
     ("model", "profile", "kind"),
     [(model, GPU, "KIND_GPU") for model in PLACED]
     + [(model, CPU, "KIND_CPU") for model in PLACED]
-    + [(TOKENIZER, GPU, "KIND_CPU"), (TOKENIZER, CPU, "KIND_CPU")],
+    + [(model, profile, "KIND_CPU") for model in UNPLACED for profile in (GPU, CPU)],
     ids=lambda value: value.name if isinstance(value, Model) else value,
 )
 def test_one_instance_where_the_profile_says(repository, model, profile, kind):
@@ -312,6 +314,18 @@ def test_no_public_output_is_another_steps_input(repository):
     assert set() == consumed & {tensor.name for tensor in ENSEMBLE.outputs}
 
 
+def test_only_one_step_takes_the_text(repository):
+    """What it refuses reaches no other: Triton 24.10 never ends what two steps refuse at once."""
+    ensemble = repository.config(ENSEMBLE, GPU)
+    public = {tensor.name for tensor in ENSEMBLE.inputs}
+
+    assert [TOKENIZER.name] == [
+        step.model_name
+        for step in ensemble.ensemble_scheduling.step
+        if public & set(step.input_map.values())
+    ]
+
+
 def test_the_ensemble_serves_the_newest_version_of_each_step(repository):
     """Versions roll over and back together, by the repository."""
     ensemble = repository.config(ENSEMBLE, GPU)
@@ -339,7 +353,7 @@ def test_dense_alone_runs_no_head(repository):
     encoder = [TOKENIZER.name, TRUNK.name]
 
     assert Counter([TOKENIZER.name]) == needed("token_lengths")
-    assert Counter([TOKENIZER.name]) == needed("token_ids", "tokens")
+    assert Counter([TOKENIZER.name, TOKEN_TEXTS.name]) == needed("token_ids", "tokens")
     assert Counter(encoder) == needed("dense", "token_lengths", "full_token_lengths")
     assert Counter([*encoder, SPARSE.name]) == needed(
         "sparse_indices", "sparse_values", "sparse_lengths"
@@ -399,6 +413,7 @@ def test_each_model_has_its_own_class():
 
     assert {
         TOKENIZER.name: "bgem3_backend.models.tokenizer",
+        TOKEN_TEXTS.name: "bgem3_backend.models.token_texts",
         TRUNK.name: "bgem3_backend.models.cpu_trunk",
         SPARSE.name: "bgem3_backend.models.sparse",
         COLBERT_HEAD.name: "bgem3_backend.models.colbert",

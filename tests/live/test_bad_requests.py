@@ -14,9 +14,12 @@ from tritonclient.utils import InferenceServerException
 from bgem3_backend.contract import (
     COLBERT,
     COLBERT_HEAD,
+    DENSE,
     SPARSE,
     SPARSE_VALUES,
     TOKEN_STATES,
+    TOKEN_TEXTS,
+    TOKENS,
     TRUNK,
     Model,
     Tensor,
@@ -98,6 +101,15 @@ def test_wrong_types_and_shapes_are_refused(
 
 
 BAD_INNER_REQUESTS = [
+    (TOKEN_TEXTS.name, {"input_ids": ids(0, 250002, 2)}, "'input_ids' holds 250002"),
+    (TOKEN_TEXTS.name, {"input_ids": ids(0, -1, 2)}, "'input_ids' holds -1"),
+    (TOKEN_TEXTS.name, {"input_ids": ids()}, "'input_ids' is empty"),
+    (TOKEN_TEXTS.name, {"input_ids": ids(*[5] * 40960)}, "holds 40960 tokens"),
+    (
+        TOKEN_TEXTS.name,
+        {"input_ids": np.array([[0, 2], [0, 2]], np.int32)},
+        "'input_ids' has shape [2, 2]; the leading dimension must be 1",
+    ),
     (TRUNK.name, {"input_ids": ids(0, 5, 2), "lengths": ids(2)}, "adds up to 2 tokens, but 3"),
     (TRUNK.name, {"input_ids": ids(0, 5, 2), "lengths": ids(3, 0)}, "[index=1] 'lengths' says 0"),
     (TRUNK.name, {"input_ids": ids(0, 5, 2), "lengths": ids(5, -2)}, "[index=1] 'lengths' says -2"),
@@ -134,6 +146,14 @@ BAD_INNER_REQUESTS = [
 ]
 
 
+OUTPUTS = {
+    TOKEN_TEXTS.name: [TOKENS.name],
+    TRUNK.name: [DENSE.name],
+    SPARSE.name: [SPARSE_VALUES.name],
+    COLBERT_HEAD.name: [COLBERT.name],
+}
+
+
 @pytest.mark.parametrize(("model", "inputs", "message"), BAD_INNER_REQUESTS)
 def test_a_bad_request_to_an_inner_step_fails_alone(
     connection: grpcclient.InferenceServerClient,
@@ -142,9 +162,9 @@ def test_a_bad_request_to_an_inner_step_fails_alone(
     message: str,
 ) -> None:
     """Sent raw, among good requests that are batched with it: those are answered, and rightly."""
-    names = ["dense", "sparse_values", "colbert"]
+    names = ["dense", "sparse_values", "colbert", "token_ids"]
     expected = embed(connection, ["neighbour"], names)
-    outputs = {TRUNK.name: ["dense"], SPARSE.name: ["sparse_values"]}.get(model, ["colbert"])
+    outputs = OUTPUTS[model]
     with ThreadPoolExecutor(24) as pool:
         good = [pool.submit(embed, connection, ["neighbour"], names) for _ in range(12)]
         bad = [pool.submit(infer, connection, model, inputs, outputs) for _ in range(4)]

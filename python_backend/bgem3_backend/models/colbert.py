@@ -18,7 +18,7 @@ from bgem3_backend.contract import (
 )
 from bgem3_backend.models.head_model import HeadModel
 from bgem3_backend.models.model_config import ModelConfig
-from bgem3_backend.models.requests import input_integers, input_torch, output_torch
+from bgem3_backend.models.torch_tensors import input_integers, input_torch, output_torch
 from bgem3_backend.packed_texts import check_hidden_states_shape, check_lengths
 from bgem3_backend.token_states import token_states
 

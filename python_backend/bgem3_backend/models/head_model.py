@@ -36,7 +36,7 @@ class HeadModel(ABC):
     @torch.inference_mode()
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer a batch of requests, each on its own."""
-        batch = Batch(requests, self._not_finite)
+        batch = Batch(requests, self._not_finite, torch.OutOfMemoryError)
         for position, outputs in batch.read(self.outputs):
             batch.answer(position, outputs)
         return batch.responses

@@ -1,4 +1,7 @@
-"""Between Triton's requests and responses and plain arrays; errors to Triton's codes."""
+"""Between Triton's requests and responses and plain arrays; errors to Triton's codes.
+
+Without torch, which only the heads need: it takes a process 100 MB and a second of its start.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 import triton_python_backend_utils as pb_utils
 
 from bgem3_backend.contract import OUT_OF_MEMORY_MARK, Tensor
 from bgem3_backend.errors import InvalidRequestError, ModelError, NotFiniteError
 from bgem3_backend.failed_allocation import is_failed_allocation
 from bgem3_backend.models.metrics import Counter
-from bgem3_backend.packed_texts import Int32Array
 
 Result = TypeVar("Result")
 
@@ -38,39 +39,9 @@ def input_array(request: Any, tensor: Tensor) -> npt.NDArray[Any]:
     return row
 
 
-def input_integers(request: Any, tensor: Tensor) -> Int32Array:
-    """Return an INT32 input of a model whose other inputs may be on a GPU: [n], on the host.
-
-    Raises:
-        InvalidRequestError: The leading dimension is not 1.
-    """
-    array: Int32Array = input_torch(request, tensor).cpu().numpy()
-    return array
-
-
-def input_torch(request: Any, tensor: Tensor) -> torch.Tensor:
-    """Return an input where it is, host or GPU, not copied, batch dimension taken off.
-
-    Raises:
-        InvalidRequestError: The leading dimension is not 1.
-    """
-    found = pb_utils.get_input_tensor_by_name(request, tensor.name)
-    value = torch.utils.dlpack.from_dlpack(found.to_dlpack())
-    if value.shape[0] != 1:
-        raise InvalidRequestError(
-            f"'{tensor.name}' has shape {list(value.shape)}; the leading dimension must be 1"
-        )
-    return value[0]
-
-
 def output_array(tensor: Tensor, value: npt.NDArray[Any]) -> Any:
     """Make an output from an array on the host, batch dimension put on."""
     return pb_utils.Tensor(tensor.name, np.ascontiguousarray(value[None]))
-
-
-def output_torch(tensor: Tensor, value: torch.Tensor) -> Any:
-    """Make an output from a tensor where it is, batch dimension put on."""
-    return pb_utils.Tensor.from_dlpack(tensor.name, value.contiguous()[None])
 
 
 def request_parameters(request: Any) -> dict[str, object]:
@@ -88,15 +59,24 @@ class Batch:
     whole server (seen with 24.10).
     """
 
-    def __init__(self, requests: Sequence[Any], not_finite: Counter | None = None) -> None:
+    def __init__(
+        self,
+        requests: Sequence[Any],
+        not_finite: Counter | None = None,
+        memory_error: type[Exception] = MemoryError,
+    ) -> None:
         """Take a batch.
 
         Args:
             requests: As Triton hands them over.
             not_finite: Counts the answers that would have held NaN or infinity.
+            memory_error: What the model's library raises when it gets no memory, beside Python's
+                own error (which is NumPy's too, and what ``std::bad_alloc`` becomes on its way out
+                of an extension).
         """
         self._requests = requests
         self._not_finite = not_finite
+        self._memory_errors = (MemoryError, memory_error)
         self._responses: list[Any] = [None] * len(requests)
 
     @property
@@ -134,7 +114,7 @@ class Batch:
             self._not_finite.add(1)
         elif not isinstance(error, ModelError):
             pb_utils.Logger.log_error("".join(traceback.format_exception(error)))
-            if _is_out_of_memory(error):
+            if isinstance(error, self._memory_errors) or is_failed_allocation(str(error)):
                 message = (
                     f"{OUT_OF_MEMORY_MARK}the server had not enough memory for this request: send "
                     "fewer or shorter texts at once"
@@ -162,10 +142,3 @@ class Batch:
             yield self._requests[position]
         except Exception as error:  # noqa: BLE001 - what leaves execute() fails the neighbours
             self.fail(position, error)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # MemoryError is also NumPy's, and what std::bad_alloc becomes on its way out of an extension.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or is_failed_allocation(
-        str(error)
-    )

@@ -17,7 +17,7 @@ from bgem3_backend.contract import (
 )
 from bgem3_backend.models.head_model import HeadModel
 from bgem3_backend.models.model_config import ModelConfig
-from bgem3_backend.models.requests import input_integers, input_torch, output_torch
+from bgem3_backend.models.torch_tensors import input_integers, input_torch, output_torch
 from bgem3_backend.packed_texts import (
     PackedTexts,
     check_hidden_states_shape,
@@ -47,7 +47,7 @@ class TritonPythonModel(HeadModel):
         check_hidden_states_shape(tuple(hidden_states.shape), self.linear.hidden_size)
         check_lengths(texts.lengths, hidden_states.shape[0], self.max_length_tokens)
         check_lengths(texts.lengths, texts.input_ids.size, self.max_length_tokens)
-        check_ids(texts, self._vocabulary_size)
+        check_ids(texts.input_ids, self._vocabulary_size, texts.lengths)
 
         device = self.linear.device
         output = self._head(

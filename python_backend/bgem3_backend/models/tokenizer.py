@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from bgem3_backend.contract import (
     FULL_TOKEN_LENGTHS,
     INPUT_IDS,
     LENGTHS,
     TEXT,
-    TOKEN_IDS,
     TOKEN_LENGTHS,
     TOKENIZER,
-    TOKENS,
-    Tensor,
 )
 from bgem3_backend.errors import InvalidRequestError
 from bgem3_backend.models.metrics import Counter
@@ -70,11 +63,11 @@ class TritonPythonModel:
         begin = 0
         for position, read in readable:
             end = begin + len(read.texts)
-            with batch.answering(position) as request:
+            with batch.answering(position):
                 tokenized = self._tokenizer.pack(encodings[begin:end], read.truncation)
                 self._check_size(tokenized)
                 self._count(tokenized)
-                batch.answer(position, self._outputs(request.requested_output_names(), tokenized))
+                batch.answer(position, self._outputs(tokenized))
             begin = end
         return batch.responses
 
@@ -107,18 +100,12 @@ class TritonPythonModel:
                 "'max_length'"
             )
 
-    def _outputs(self, names: list[str], tokenized: TokenizedTexts) -> list[Any]:
-        texts = tokenized.texts
-        makers: dict[Tensor, Callable[[], npt.NDArray[Any]]] = {
-            INPUT_IDS: lambda: texts.input_ids,
-            LENGTHS: lambda: texts.lengths,
-            TOKEN_LENGTHS: lambda: texts.lengths,
-            FULL_TOKEN_LENGTHS: lambda: tokenized.full_lengths,
-            TOKEN_IDS: lambda: texts.input_ids,
-            TOKENS: lambda: _encode(self._tokenizer.token_texts(texts.input_ids)),
-        }
+    def _outputs(self, tokenized: TokenizedTexts) -> list[Any]:
         return [
-            output_array(tensor, make()) for tensor, make in makers.items() if tensor.name in names
+            output_array(INPUT_IDS, tokenized.texts.input_ids),
+            output_array(LENGTHS, tokenized.texts.lengths),
+            output_array(TOKEN_LENGTHS, tokenized.texts.lengths),
+            output_array(FULL_TOKEN_LENGTHS, tokenized.full_lengths),
         ]
 
     def _count(self, tokenized: TokenizedTexts) -> None:
@@ -136,7 +123,3 @@ def _decode(text: bytes, index: int) -> str:
             "encode it as UTF-8",
             index=index,
         ) from error
-
-
-def _encode(tokens: list[str]) -> npt.NDArray[np.object_]:
-    return np.array([token.encode("utf-8") for token in tokens], np.object_)

@@ -1,0 +1,42 @@
+"""Between Triton's tensors and torch's, on a GPU or on the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton_python_backend_utils as pb_utils
+
+from bgem3_backend.contract import Tensor
+from bgem3_backend.errors import InvalidRequestError
+from bgem3_backend.packed_texts import Int32Array
+
+
+def input_integers(request: Any, tensor: Tensor) -> Int32Array:
+    """Return an INT32 input of a model whose other inputs may be on a GPU: [n], on the host.
+
+    Raises:
+        InvalidRequestError: The leading dimension is not 1.
+    """
+    array: Int32Array = input_torch(request, tensor).cpu().numpy()
+    return array
+
+
+def input_torch(request: Any, tensor: Tensor) -> torch.Tensor:
+    """Return an input where it is, host or GPU, not copied, batch dimension taken off.
+
+    Raises:
+        InvalidRequestError: The leading dimension is not 1.
+    """
+    found = pb_utils.get_input_tensor_by_name(request, tensor.name)
+    value = torch.utils.dlpack.from_dlpack(found.to_dlpack())
+    if value.shape[0] != 1:
+        raise InvalidRequestError(
+            f"'{tensor.name}' has shape {list(value.shape)}; the leading dimension must be 1"
+        )
+    return value[0]
+
+
+def output_torch(tensor: Tensor, value: torch.Tensor) -> Any:
+    """Make an output from a tensor where it is, batch dimension put on."""
+    return pb_utils.Tensor.from_dlpack(tensor.name, value.contiguous()[None])
