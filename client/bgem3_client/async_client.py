@@ -301,6 +301,9 @@ class AsyncClient:
         deadline: Deadline,
     ) -> list[Embeddings]:
         """Encode the texts of each request, some at once; return the answers in order."""
+        if len(requests) == 1:
+            # Most calls: without the tasks that several need.
+            return [await self._encode_part(texts, requests[0], options, headers, deadline)]
         answers: dict[int, Embeddings] = {}
         waiting = iter(enumerate(requests))
 

@@ -10,6 +10,7 @@ from pydantic import Discriminator, Tag
 from starlette.responses import Response
 
 from bgem3_client.encode_request import EncodeOptions
+from bgem3_server.gateway.calls.body_route import BodyRoute
 from bgem3_server.gateway.calls.call import Call
 from bgem3_server.gateway.calls.errors import NotAcceptableError
 from bgem3_server.gateway.dialects import tei
@@ -27,7 +28,7 @@ from bgem3_server.gateway.serialization.media_type import best_media_type
 from bgem3_server.gateway.serialization.msgpack import msgpack_response
 from bgem3_server.gateway.serialization.npz import NPZ, npz_response
 
-router = APIRouter(tags=["native"])
+router = APIRouter(tags=["native"], route_class=BodyRoute)
 
 _JSON: Final = "application/json"
 _MSGPACK: Final = "application/msgpack"

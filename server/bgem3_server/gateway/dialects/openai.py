@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from bgem3_client import Embeddings
 from bgem3_client.encode_request import Output
+from bgem3_server.gateway.calls.body_route import BodyRoute
 from bgem3_server.gateway.dialects.dimensions import check_dimensions
 from bgem3_server.gateway.dialects.items import base64_matrix, sparse_item
 from bgem3_server.gateway.dialects.openai_schema import (
@@ -28,7 +29,7 @@ from bgem3_server.gateway.scoring.ranking import OUTPUTS
 from bgem3_server.gateway.serialization.json import json_response
 from bgem3_server.gateway.serialization.vectors import EncodingFormat, vectors
 
-router = APIRouter(tags=["openai"])
+router = APIRouter(tags=["openai"], route_class=BodyRoute)
 
 _OWNER: Final = "bgem3-triton"
 

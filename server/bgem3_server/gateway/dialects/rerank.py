@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from bgem3_backend.contract import MAX_POSITIONS_TOKENS
 from bgem3_client.errors import InvalidInputError
+from bgem3_server.gateway.calls.body_route import BodyRoute
 from bgem3_server.gateway.calls.call import Call
 from bgem3_server.gateway.dialects import tei
 from bgem3_server.gateway.dialects.rerank_schema import (
@@ -28,7 +29,7 @@ from bgem3_server.gateway.gateway import CurrentCall, CurrentGateway, Gateway
 from bgem3_server.gateway.scoring.ranking import RankOptions, Scores, rank, weighted_outputs
 from bgem3_server.gateway.serialization.json import json_response
 
-router = APIRouter(tags=["rerank"])
+router = APIRouter(tags=["rerank"], route_class=BodyRoute)
 
 _TEXT_FIELD: Final = ("text",)
 # Cohere counts a query with up to so many documents as one unit.

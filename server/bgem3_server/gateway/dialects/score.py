@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from bgem3_backend.contract import MAX_POSITIONS_TOKENS
 from bgem3_client.pair_scores import Weights
+from bgem3_server.gateway.calls.body_route import BodyRoute
 from bgem3_server.gateway.calls.errors import EmptyInputError
 from bgem3_server.gateway.dialects.tei.answers import ERRORS
 from bgem3_server.gateway.dialects.weights import WeightsField
@@ -18,7 +19,7 @@ from bgem3_server.gateway.scoring.pair_plan import Pair
 from bgem3_server.gateway.scoring.ranking import RankOptions, score_pairs
 from bgem3_server.gateway.serialization.json import json_response
 
-router = APIRouter(tags=["score"])
+router = APIRouter(tags=["score"], route_class=BodyRoute)
 
 _EQUAL_WEIGHTS: Final[Weights] = (1.0, 1.0, 1.0)
 

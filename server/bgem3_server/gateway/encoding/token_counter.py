@@ -194,27 +194,26 @@ class TritonTokenCounter:
             TextTooLongError: A text is longer than the model takes; ``index`` names it.
             ServerError: Triton did not answer.
         """
-        # Triton 24.10 never ends a request that two of its steps refuse, and these outputs come
-        # from two: so what it would refuse must not be sent.
-        for index in np.flatnonzero(await self.count(texts) > MAX_POSITIONS_TOKENS)[:1]:
-            raise TextTooLongError(
-                f"the text has more than {MAX_POSITIONS_TOKENS} tokens: without a tokenizer of its "
-                "own this service can tokenize no longer one",
-                index=int(index),
-            )
         response = await self._transport.infer(
             InferRequest(
                 tuple(text.encode() for text in texts),
-                (TOKEN_IDS, TOKENS, TOKEN_LENGTHS),
+                (TOKEN_IDS, TOKENS, TOKEN_LENGTHS, FULL_TOKEN_LENGTHS),
                 {MAX_LENGTH_PARAMETER: MAX_POSITIONS_TOKENS, TRUNCATE_PARAMETER: True},
                 ENSEMBLE.name,
                 timeout_seconds=self._timeout_seconds,
                 headers=trace_headers(),
             )
         )
-        ids, tokens, lengths = (
-            response.tensors[tensor.name][0] for tensor in (TOKEN_IDS, TOKENS, TOKEN_LENGTHS)
+        ids, tokens, lengths, full_lengths = (
+            response.tensors[tensor.name][0]
+            for tensor in (TOKEN_IDS, TOKENS, TOKEN_LENGTHS, FULL_TOKEN_LENGTHS)
         )
+        for index in np.flatnonzero(full_lengths > lengths)[:1]:
+            raise TextTooLongError(
+                f"the text has more than {MAX_POSITIONS_TOKENS} tokens: without a tokenizer of its "
+                "own this service can tokenize no longer one",
+                index=int(index),
+            )
         rows = []
         for start, stop in pairwise(offsets_of(lengths).tolist()):
             last = stop - start - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 import time
@@ -31,6 +32,8 @@ from bgem3_server.gateway.settings import GatewaySettings
 # Longer than the minute after which load balancers and clients drop an idle connection: who drops
 # it last does not send a request into one that is being closed.
 _IDLE_CONNECTION_SECONDS: Final = 75
+# A request leaves hardly any; the default looks for it several times in each.
+_GARBAGE_OBJECTS: Final = 20_000
 _ARRIVAL_SECONDS: Final = 0.2
 _CLOSE: Final = (b"connection", b"close")
 
@@ -167,4 +170,8 @@ def run_service(
     context = server_context(settings)
     set_up_logs(settings)
     app = create_app(settings, transport)
+    # What is there now stays: searching it for garbage would delay requests, by turns for long.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_OBJECTS)
     return Service(app, settings, context, tell).serve_until_stopped(listener)

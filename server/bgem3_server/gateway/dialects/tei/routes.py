@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Body
 from starlette.responses import Response
 
+from bgem3_server.gateway.calls.body_route import BodyRoute
 from bgem3_server.gateway.dialects.tei import embedding, tokenization
 from bgem3_server.gateway.dialects.tei.answers import (
     ERRORS,
@@ -29,7 +30,7 @@ from bgem3_server.gateway.dialects.tei.requests import (
 )
 from bgem3_server.gateway.gateway import CurrentCall, CurrentGateway
 
-router = APIRouter(tags=["text-embeddings-inference"])
+router = APIRouter(tags=["text-embeddings-inference"], route_class=BodyRoute)
 
 _ROOT_EXAMPLES: Final[dict[str, Any]] = {
     "embed": {"summary": "As /embed", "value": {"inputs": ["如何重置密码", "a text"]}},
