@@ -47,6 +47,8 @@ _CONNECTIONS = 200
 _BUDGET_TOKENS = 40_000
 _POOL_TEXTS = 120
 _QUERY_INTERVAL_SECONDS = 0.1
+# The service's event loop counts milliseconds.
+_CLOCK_SECONDS = 0.002
 # What a caller with an acceptable request may be told under load.
 _BUSY = {429, 503, 504}
 
@@ -313,15 +315,15 @@ async def _hurried(
 ) -> None:
     """A deadline that may well be too short."""
     began = time.perf_counter()
-    seconds = choices.uniform(0.005, 0.5)
+    seconds = round(choices.uniform(0.005, 0.5), 3)
     status, answer = await _post(
         session,
         url,
         {"texts": choices.choices(pool.texts, k=4)},
-        X_Timeout_Seconds=f"{seconds:.3f}",
+        X_Timeout_Seconds=str(seconds),
     )
     tally.expect("hurried", status, {200} | _BUSY, answer)
-    if status == 504 and time.perf_counter() - began < seconds:
+    if status == 504 and time.perf_counter() - began < seconds - _CLOCK_SECONDS:
         tally.wrong.append("hurried: 504 before its deadline")
 
 
