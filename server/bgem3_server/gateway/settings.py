@@ -182,3 +182,8 @@ class GatewaySettings(BaseSettings):
         "OTEL_EXPORTER_OTLP_ENDPOINT does the same. Without it a caller's trace is only passed on "
         "to Triton.",
     )
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether callers must have a key."""
+        return self.api_keys_file is not None or bool(self.api_keys.get_secret_value())

@@ -138,7 +138,7 @@ def read_keys(settings: GatewaySettings) -> Keys | None:
     Raises:
         InvalidInputError: There should be keys, and they cannot be read.
     """
-    if settings.api_keys_file is None and not settings.api_keys.get_secret_value():
+    if not settings.has_keys:
         return None
     return Keys(settings)
 
