@@ -363,3 +363,13 @@ def test_closing_ends_requests_under_way():
 
     with pytest.raises(ClientClosedError):
         asyncio.run(asyncio.wait_for(main(), 10))
+
+
+def test_service_that_does_not_know_its_model_says_so():
+    """A service without probes has no sizes to tell; that is said, and no type error."""
+    with (
+        live_service(GatewaySettings(ready_interval_seconds=0), FakeTransport()) as http_url,
+        Client(http_url.replace("http", "bgem3")) as client,
+        pytest.raises(UnavailableError, match="has not asked its model yet"),
+    ):
+        client.model_info()

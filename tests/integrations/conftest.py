@@ -15,15 +15,18 @@ from bgem3_server.triton.addresses import Addresses
 KEY = "key-of-the-tests"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service_url(triton: Addresses, demo_repository: Path) -> Iterator[str]:
-    """The URL of the service in front of a live Triton with the demo model."""
+    """The URL of the service in front of a live Triton with the demo model.
+
+    For a module alone: its probes count in the statistics that other tests read.
+    """
     settings = GatewaySettings(triton=triton.grpc, tokenizer=demo_repository)
     with live_service(settings) as url:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def keyed_service_url(triton: Addresses, demo_repository: Path) -> Iterator[str]:
     """The same, for callers with a key alone."""
     settings = GatewaySettings(triton=triton.grpc, tokenizer=demo_repository, api_keys=KEY)
@@ -41,7 +44,7 @@ def url(request: pytest.FixtureRequest) -> str:
     return service.replace("http://", "bgem3://")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def key() -> str:
     """A key that the service with keys knows."""
     return KEY

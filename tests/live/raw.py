@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy.typing as npt
 import tritonclient.grpc as grpcclient
 
 from bgem3_backend.contract import ENSEMBLE
+
+# Many times what counting takes.
+_SETTLE_SECONDS = 0.02
 
 _TYPES = {"int32": "INT32", "int64": "INT64", "float32": "FP32", "object": "BYTES"}
 
@@ -54,6 +58,15 @@ def embed(
 
 
 def executions(connection: grpcclient.InferenceServerClient, model: str) -> tuple[int, int]:
-    """Return (requests answered, batches executed) of a model so far."""
-    statistics = connection.get_inference_statistics(model).model_stats[0]
-    return statistics.inference_count, statistics.execution_count
+    """Return (requests answered, batches executed) of a model so far.
+
+    A step answers before it is counted, so this waits until the counts stand still.
+    """
+    last = (-1, -1)
+    while True:
+        statistics = connection.get_inference_statistics(model).model_stats[0]
+        counts = (statistics.inference_count, statistics.execution_count)
+        if counts == last:
+            return counts
+        last = counts
+        time.sleep(_SETTLE_SECONDS)

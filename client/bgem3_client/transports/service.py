@@ -122,9 +122,15 @@ class ServiceTransport:
                 raise _error(response, content)
             health = json.loads(content)
             hidden_size, colbert_size = health["dimension"], health["colbert_dimension"]
+            version = health["triton"]["model_version"]
+            if hidden_size is None or colbert_size is None or version is None:
+                raise UnavailableError(
+                    f"the service at {self._url} has not asked its model yet, or never does "
+                    "(ready_interval_seconds=0), so it cannot say what the model is"
+                )
             return ModelMetadata(
                 model,
-                (health["triton"]["model_version"],),
+                (version,),
                 {
                     DENSE.name: (-1, -1, hidden_size),
                     COLBERT.name: (-1, -1, colbert_size),
