@@ -3,6 +3,7 @@
 * ModelError
   + InvalidRequestError      INVALID_ARGUMENT: the request cannot be answered as it stands
   + NotFiniteError           INTERNAL: the model gave NaN or infinity for this request
+* TrunkEngineError           the model does not load: what is asked for cannot be had here
 """
 
 from __future__ import annotations
@@ -28,3 +29,7 @@ class InvalidRequestError(ModelError):
 
 class NotFiniteError(ModelError):
     """A representation held NaN or infinity: the model's fault, never answered as a vector."""
+
+
+class TrunkEngineError(Exception):
+    """The engine that the settings ask for cannot be had on this machine."""

@@ -7,15 +7,17 @@ from typing import Final
 
 # Errors are told apart by type, but here there is none. ONNX Runtime gives a failed allocation the
 # type and the code of any other failure (FAIL or RUNTIME_EXCEPTION), and from Triton's own backend
-# nothing but its words arrives. PyTorch raises a plain RuntimeError on CPUs, and where cuBLAS finds
-# no room.
+# nothing but its words arrives. OpenVINO raises a plain RuntimeError, as does PyTorch on CPUs and
+# where cuBLAS finds no room.
 _MESSAGE: Final = re.compile(
     "|".join(
         (
             # ONNX Runtime's arenas, on CPUs and GPUs; the second where an arena has a limit.
             "Failed to allocate memory for requested buffer of size",
             "is smaller than requested bytes of",
-            # C++ itself, inside one of ONNX Runtime's kernels.
+            # OpenVINO.
+            r"Failed to allocate \d+ bytes of memory",
+            # C++ itself, inside one of the kernels.
             "std::bad_alloc",
             # cudaErrorMemoryAllocation, as ONNX Runtime words it, and CUDA's libraries.
             "CUDA failure 2: out of memory",
@@ -28,5 +30,5 @@ _MESSAGE: Final = re.compile(
 
 
 def is_failed_allocation(message: str) -> bool:
-    """Whether a message of ONNX Runtime or PyTorch means that memory ran out, host's or GPU's."""
+    """Whether an engine's or PyTorch's message means that memory ran out, the host's or a GPU's."""
     return _MESSAGE.search(message) is not None

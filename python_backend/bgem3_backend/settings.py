@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -34,6 +35,13 @@ class BackendSettings(BaseSettings):
         ge=1,
         description="Tokens, padding in attention included, that the CPU trunk computes at once; "
         "a longer text is computed alone.",
+    )
+    trunk_engine: Literal[
+        "auto", "openvino-bf16", "openvino-int8", "openvino-fp32", "onnxruntime-fp32"
+    ] = Field(
+        "auto",
+        description="What runs the CPU trunk, and in which precision; by default the fastest that "
+        "this processor, this installation and the export allow.",
     )
     trunk_threads: int = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)),

@@ -12,7 +12,9 @@ import torch
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 from triton_utilities import Logger, MetricFamily, Request, triton_utilities
 
-from bgem3_backend.onnx_trunk import TrunkOutput
+from bgem3_backend.trunk import TrunkOutput
+from bgem3_backend.trunk.choice import EngineChoice
+from bgem3_backend.trunk.engine import EngineDescription
 
 ARENA = (
     "bfc_arena.cc:360 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, "
@@ -27,7 +29,8 @@ def model(monkeypatch, tmp_path):
     for name in [name for name in sys.modules if name.startswith("bgem3_backend.models")]:
         monkeypatch.delitem(sys.modules, name)
     module = importlib.import_module("bgem3_backend.models.cpu_trunk")
-    monkeypatch.setattr(module, "OnnxTrunk", lambda *arguments, **options: None)
+    choice = EngineChoice("openvino-bf16", "the processor has amx_bf16")
+    monkeypatch.setattr(module, "load_engine", lambda graph, settings: (Engine(), choice))
     parameters = {"vocabulary_size": "100", "max_length_tokens": "8192"}
     model = module.TritonPythonModel()
     model.initialize(
@@ -46,6 +49,12 @@ def model(monkeypatch, tmp_path):
         monkeypatch.delitem(sys.modules, name)
 
 
+class Engine:
+    """Says what it is; the tests put a :class:`Trunk` in place of what it would run."""
+
+    description = EngineDescription("openvino-bf16", "2026.4.1", 2)
+
+
 class Trunk:
     """Answers requests in the reverse of their order; may give NaN, or fail after some."""
 
@@ -53,7 +62,7 @@ class Trunk:
         self.nan_at, self.fails_after = nan_at, fails_after
         self.error = error or RuntimeError("the graph is broken")
 
-    def run(self, requests, on_microbatch):
+    def run(self, requests, on_microbatch, outputs):
         on_microbatch(6, 8)
         for answered, position in enumerate(reversed(range(len(requests)))):
             if answered == self.fails_after:
@@ -61,14 +70,27 @@ class Trunk:
             size = requests[position].input_ids.size
             value = np.nan if position == self.nan_at else position
             dense = np.full((requests[position].lengths.size, 4), value, np.float32)
-            yield position, TrunkOutput(dense, np.full((size, 4), position, np.float32))
+            states = np.full((size, 4), position, np.float32)
+            answer = {"dense": dense, "hidden_states": states}
+            yield position, TrunkOutput({tensor.name: answer[tensor.name] for tensor in outputs})
 
 
-def request(*ids, lengths=None):
-    """One text, unless said otherwise."""
+def request(*ids, lengths=None, outputs=("dense", "hidden_states")):
+    """One text for both outputs, unless said otherwise."""
     return Request(
-        input_ids=np.array([ids], np.int32), lengths=np.array([lengths or [len(ids)]], np.int32)
+        outputs,
+        input_ids=np.array([ids], np.int32),
+        lengths=np.array([lengths or [len(ids)]], np.int32),
     )
+
+
+def test_the_engine_and_why_are_in_the_log_and_in_the_metrics(model):
+    """Whoever looks at a slow or an inexact server sees at once what it computes with."""
+    assert (
+        "bge_m3_trunk runs in openvino-bf16 (2026.4.1, 2 threads): the processor has amx_bf16"
+        == Logger.lines[-1]
+    )
+    assert 1 == MetricFamily.made["bgem3_trunk_engine_info"].value
 
 
 def test_each_request_gets_its_own_answer(model):
@@ -80,6 +102,16 @@ def test_each_request_gets_its_own_answer(model):
     assert [2, 3, 4] == [answer.outputs["hidden_states"].shape[1] for answer in responses]
     assert 6 == MetricFamily.made["bgem3_trunk_tokens_total"].value
     assert 0.75 == MetricFamily.made["bgem3_packing_efficiency_ratio"].value
+
+
+def test_each_request_gets_the_outputs_that_it_asks_for(model):
+    """No more; what none of them asks for is not computed."""
+    model._trunk = Trunk()
+    responses = model.execute([request(0, 2, outputs=["dense"]), request(0, 5, 2)])
+    (alone,) = model.execute([request(0, 2, outputs=["dense"])])
+
+    assert [["dense"], ["dense", "hidden_states"]] == [list(each.outputs) for each in responses]
+    assert ["dense"] == list(alone.outputs)
 
 
 def test_a_bad_request_fails_alone(model):

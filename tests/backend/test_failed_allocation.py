@@ -15,6 +15,10 @@ from bgem3_backend.failed_allocation import is_failed_allocation
         "Name:'layer_0_query_key_value' Status Message: bfc_arena.cc:360 void* onnxruntime::"
         "BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*) Failed to allocate "
         "memory for requested buffer of size 37748736\n",
+        # Seen, OpenVINO 2026.4.
+        "Exception from src/plugins/intel_cpu/src/node.cpp:794:\n[CPU] FullyConnected node with "
+        "name 'layer_0_query_key_value' Check 'ptr' failed at src/plugins/intel_cpu/src/"
+        "cpu_memory.cpp:257:\nFailed to allocate 37748736 bytes of memory\n",
         # Reported from GPUs: triton-inference-server/server#7019 and onnxruntime's issues.
         "onnx runtime error 6: Non-zero status code returned while running Mul node. "
         "Name:'Mul_8702' Status Message: bfc_arena.cc:368 void* onnxruntime::BFCArena::"

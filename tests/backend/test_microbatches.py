@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgem3_backend.microbatches import plan_microbatches
+from bgem3_backend.trunk.microbatches import plan_microbatches
 
 
 def plan(lengths: list[int], microbatch_tokens: int) -> list[list[int]]:

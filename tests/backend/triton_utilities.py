@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -55,6 +56,11 @@ class MetricFamily:
 
 class Logger:
     errors: ClassVar[list[str]] = []
+    lines: ClassVar[list[str]] = []
+
+    @classmethod
+    def log_info(cls, message: str) -> None:
+        cls.lines.append(message)
 
     @classmethod
     def log_error(cls, message: str) -> None:
@@ -62,16 +68,18 @@ class Logger:
 
 
 class Request:
-    """A request with inputs by name."""
+    """A request for some outputs, with inputs by name."""
 
-    def __init__(self, **inputs: np.ndarray[Any, Any]) -> None:
-        self.inputs = inputs
+    def __init__(
+        self, outputs: Sequence[str] = ("token_lengths",), **inputs: np.ndarray[Any, Any]
+    ) -> None:
+        self.outputs, self.inputs = outputs, inputs
 
     def parameters(self) -> str:
         return ""
 
     def requested_output_names(self) -> list[str]:
-        return ["token_lengths"]
+        return list(self.outputs)
 
 
 def get_input_tensor_by_name(request: Request, name: str) -> Tensor:
@@ -82,7 +90,7 @@ def triton_utilities() -> ModuleType:
     """Return a module with all of the above, its metrics and its log empty."""
     module = ModuleType("triton_python_backend_utils")
     MetricFamily.made = {}
-    Logger.errors = []
+    Logger.errors, Logger.lines = [], []
     for item in (Tensor, TritonError, InferenceResponse, MetricFamily, Logger):
         setattr(module, item.__name__, item)
     module.get_input_tensor_by_name = get_input_tensor_by_name  # type: ignore[attr-defined]

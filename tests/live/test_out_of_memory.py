@@ -73,15 +73,20 @@ def little_memory(process: psutil.Process, free_bytes: int) -> Iterator[None]:
 def test_a_text_too_long_for_the_memory_is_told_with_what_to_do(
     own_triton: Addresses, protocol: str
 ) -> None:
-    """ONNX Runtime gets no memory in the trunk; the next request is answered as before."""
+    """The engine gets no memory in the trunk; the next request is answered as before.
+
+    Once there is memory again: OpenVINO's graph is compiled anew.
+    """
     process = model_process(own_triton.grpc_port, TRUNK.name)
     with Client(own_triton.grpc if protocol == "grpc" else own_triton.http) as client:
         expected = client.encode(["still here"], ALL)
 
-        with little_memory(process, 60 * 2**20):
-            with pytest.raises(ServerOutOfMemoryError) as caught:
-                client.encode([LONG_TEXT], ALL, timeout_seconds=60)
-            following = client.encode(["still here"], ALL, timeout_seconds=60)
+        with (
+            little_memory(process, 60 * 2**20),
+            pytest.raises(ServerOutOfMemoryError) as caught,
+        ):
+            client.encode([LONG_TEXT], ALL, timeout_seconds=60)
+        following = client.encode(["still here"], ALL, timeout_seconds=60)
 
     assert (
         "the server had not enough memory for this request: send fewer or shorter texts at once "

@@ -1,21 +1,33 @@
-"""``bge_m3_trunk`` in the CPU profile: packed tokens to dense vectors and hidden states."""
+"""``bge_m3_trunk`` on a CPU: packed tokens to dense vectors, and to what the heads take or give."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
-from bgem3_backend.contract import DENSE, HIDDEN_STATES, INPUT_IDS, LENGTHS, TRUNK
+from bgem3_backend.contract import INPUT_IDS, LENGTHS, TRUNK, TRUNK_WITH_HEADS
 from bgem3_backend.errors import NotFiniteError
-from bgem3_backend.models.metrics import Counter, Gauge, not_finite_counter
+from bgem3_backend.models.metrics import Counter, Gauge, engine_gauge, not_finite_counter
 from bgem3_backend.models.model_config import ModelConfig
 from bgem3_backend.models.requests import (
     Batch,
     input_array,
     output_array,
 )
-from bgem3_backend.onnx_trunk import OnnxTrunk, TrunkOutput
 from bgem3_backend.packed_texts import PackedTexts, check_packed_texts
 from bgem3_backend.settings import BackendSettings
+from bgem3_backend.trunk import Trunk, TrunkOutput
+from bgem3_backend.trunk.choice import load_engine
+
+_OUTPUTS: Final = {
+    tensor.name: tensor for model in (TRUNK, TRUNK_WITH_HEADS) for tensor in model.outputs
+}
+
+
+@dataclass(frozen=True)
+class _TrunkRequest:
+    texts: PackedTexts
+    outputs: tuple[str, ...]
 
 
 class TritonPythonModel:
@@ -27,11 +39,10 @@ class TritonPythonModel:
         self._vocabulary_size = config.integer("vocabulary_size")
         self._max_length_tokens = config.integer("max_length_tokens")
         self._settings = BackendSettings()
-        self._trunk = OnnxTrunk(
-            config.version_directory / "model.onnx",
-            threads=self._settings.trunk_threads,
-            microbatch_tokens=self._settings.microbatch_tokens,
-        )
+        graph = config.version_directory / config.text("graph_file", "model.onnx")
+        engine, choice = load_engine(graph, self._settings)
+        self._trunk = Trunk(engine, self._settings.microbatch_tokens)
+        self._engine = engine_gauge(engine.description, choice.reason)
         self._tokens = Counter("bgem3_trunk_tokens_total", "Tokens computed", TRUNK.name)
         self._padded_tokens = Counter(
             "bgem3_trunk_padded_tokens_total",
@@ -50,11 +61,16 @@ class TritonPythonModel:
         batch = Batch(requests, self._not_finite)
         readable = batch.read(self._read)
         waiting = [position for position, _ in readable]
+        wanted = {name for _, read in readable for name in read.outputs}
         try:
-            for number, output in self._trunk.run([texts for _, texts in readable], self._count):
-                position, _ = readable[number]
+            for number, output in self._trunk.run(
+                [read.texts for _, read in readable],
+                self._count,
+                [tensor for name, tensor in _OUTPUTS.items() if name in wanted],
+            ):
+                position, read = readable[number]
                 with batch.answering(position):
-                    batch.answer(position, self._outputs(output))
+                    batch.answer(position, self._outputs(output, read.outputs))
                 waiting.remove(position)
         except Exception as error:  # noqa: BLE001 - the graph itself failed, out of memory maybe
             batch.fail_all(waiting, error)
@@ -65,15 +81,12 @@ class TritonPythonModel:
         self._padded_tokens.add(padded_tokens)
         self._efficiency.set(tokens / padded_tokens)
 
-    def _outputs(self, output: TrunkOutput) -> list[Any]:
+    def _outputs(self, output: TrunkOutput, names: tuple[str, ...]) -> list[Any]:
         if not output.is_finite:
             raise NotFiniteError("the trunk gave a vector that is not finite")
-        return [
-            output_array(DENSE, output.dense),
-            output_array(HIDDEN_STATES, output.hidden_states),
-        ]
+        return [output_array(_OUTPUTS[name], output.arrays[name]) for name in names]
 
-    def _read(self, request: Any) -> PackedTexts:
+    def _read(self, request: Any) -> _TrunkRequest:
         texts = PackedTexts(input_array(request, INPUT_IDS), input_array(request, LENGTHS))
         check_packed_texts(
             texts,
@@ -81,4 +94,4 @@ class TritonPythonModel:
             max_length_tokens=self._max_length_tokens,
             max_tokens=self._settings.max_request_tokens,
         )
-        return texts
+        return _TrunkRequest(texts, tuple(request.requested_output_names()))

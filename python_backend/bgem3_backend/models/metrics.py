@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import triton_python_backend_utils as pb_utils
 
+from bgem3_backend.contract import TRUNK
+from bgem3_backend.trunk.engine import EngineDescription
+
 
 class Counter:
     """A Prometheus counter of one model."""
@@ -23,11 +26,13 @@ class Counter:
 class Gauge:
     """A Prometheus gauge of one model."""
 
-    def __init__(self, name: str, description: str, model: str) -> None:
+    def __init__(
+        self, name: str, description: str, model: str, labels: dict[str, str] | None = None
+    ) -> None:
         self._family = pb_utils.MetricFamily(
             name=name, description=description, kind=pb_utils.MetricFamily.GAUGE
         )
-        self._metric = self._family.Metric(labels={"model": model})
+        self._metric = self._family.Metric(labels={"model": model, **(labels or {})})
 
     def set(self, value: float) -> None:
         """Set the gauge."""
@@ -39,3 +44,16 @@ def not_finite_counter(model: str) -> Counter:
     return Counter(
         "bgem3_not_finite_total", "Requests for which the model gave NaN or infinity", model
     )
+
+
+def engine_gauge(description: EngineDescription, reason: str) -> Gauge:
+    """Log which engine runs the trunk and why, and return the gauge that shows it."""
+    pb_utils.Logger.log_info(f"{TRUNK.name} runs in {description}: {reason}")
+    gauge = Gauge(
+        "bgem3_trunk_engine_info",
+        "What runs the CPU trunk: always 1, the engine is in the labels",
+        TRUNK.name,
+        {"engine": description.name, "version": description.version},
+    )
+    gauge.set(1)
+    return gauge

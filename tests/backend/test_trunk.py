@@ -9,16 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_checkpoint import HIDDEN_SIZE
 
-from bgem3_backend.onnx_trunk import OnnxTrunk, TrunkOutput
+from bgem3_backend.contract import TRUNK_WITH_HEADS
 from bgem3_backend.packed_texts import PackedTexts
+from bgem3_backend.trunk import Trunk, TrunkOutput
+from bgem3_backend.trunk.onnx_engine import OnnxEngine
+from bgem3_backend.trunk.openvino_engine import OpenVinoEngine
 
 MICROBATCH_TOKENS = 24
 
 
-@pytest.fixture(scope="module")
-def trunk(tiny_graph) -> OnnxTrunk:
-    """A trunk with a budget of a few tokens."""
-    return OnnxTrunk(tiny_graph, threads=1, microbatch_tokens=MICROBATCH_TOKENS)
+@pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
+def trunk(request, tiny_graph) -> Trunk:
+    """A trunk with a budget of a few tokens, in either engine."""
+    if request.param == "onnxruntime":
+        return Trunk(OnnxEngine(tiny_graph, threads=1), MICROBATCH_TOKENS)
+    return Trunk(OpenVinoEngine(tiny_graph, 1, "openvino-fp32"), MICROBATCH_TOKENS)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +83,38 @@ def test_the_answers_have_the_contracts_shapes(trunk):
     assert np.float32 == output.hidden_states.dtype
 
 
+@pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
+def trunk_with_heads(request, tiny_graph) -> Trunk:
+    """The same, with the heads in the graph."""
+    graph = tiny_graph.with_name("model.heads.onnx")
+    if request.param == "onnxruntime":
+        return Trunk(OnnxEngine(graph, threads=1), MICROBATCH_TOKENS)
+    return Trunk(OpenVinoEngine(graph, 1, "openvino-fp32"), MICROBATCH_TOKENS)
+
+
+@settings(max_examples=25)
+@given(
+    batch=st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=5), min_size=1, max_size=4),
+    outputs=st.lists(st.sampled_from(TRUNK_WITH_HEADS.outputs), min_size=1, unique=True),
+)
+def test_each_text_has_its_own_rows_of_every_output(trunk_with_heads, batch, outputs):
+    """One a text, one a token, one for each token but the first; those that were asked for."""
+    names = [tensor.name for tensor in outputs]
+    requests = [request_of(lengths, number) for number, lengths in enumerate(batch)]
+    for position, output in trunk_with_heads.run(requests, ignore, outputs):
+        request = requests[position]
+        alone = [
+            trunk_with_heads.engine.run(text, np.array([text.size], np.int32), names)
+            for text in np.split(request.input_ids, request.starts[1:])
+        ]
+
+        assert names == list(output.arrays)
+        for tensor, expected in zip(outputs, zip(*alone, strict=True), strict=True):
+            wanted, found = np.concatenate(expected), output.arrays[tensor.name]
+            assert (wanted.shape, wanted.dtype) == (found.shape, found.dtype)
+            np.testing.assert_allclose(found, wanted, atol=1e-3 if "16" in tensor.name else 1e-5)
+
+
 def test_a_short_request_does_not_wait_for_a_long_one(trunk):
     """Each is yielded as soon as its last text is done; texts are computed short ones first."""
     requests = [request_of([40]), request_of([2, 3]), request_of([3, 35])]
@@ -116,9 +153,14 @@ def test_padding_is_counted(trunk):
 @pytest.mark.parametrize("of", ["dense", "hidden_states"])
 def test_an_output_with_a_bad_number_is_not_finite(of, value):
     """One is enough, in a dense vector or in the state of any token."""
-    output = TrunkOutput(np.ones((2, HIDDEN_SIZE), np.float32), np.ones((5, HIDDEN_SIZE), "f2"))
+    output = TrunkOutput(
+        {
+            "dense": np.ones((2, HIDDEN_SIZE), np.float32),
+            "hidden_states": np.ones((5, HIDDEN_SIZE), "f2"),
+        }
+    )
     was_finite = output.is_finite
-    getattr(output, of)[1, 3] = value
+    output.arrays[of][1, 3] = value
 
     assert was_finite
     assert not output.is_finite
@@ -130,4 +172,4 @@ def test_an_output_with_a_bad_number_is_not_finite(of, value):
 def test_a_device_that_is_not_there_is_refused(tiny_graph):
     """ONNX Runtime would take the CPU instead, and only warn."""
     with pytest.raises(ValueError, match=r"no CUDAExecutionProvider here; it has .*CPU"):
-        OnnxTrunk(tiny_graph, threads=1, microbatch_tokens=1, device="cuda")
+        OnnxEngine(tiny_graph, threads=1, device="cuda")
