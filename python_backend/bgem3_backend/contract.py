@@ -5,8 +5,9 @@ the client take their names from here, the export checks the graph against it, a
 every ``config.pbtxt`` to it, for every profile.
 
 One row a request: the leading (batch) dimension of every tensor is 1 and is not listed in
-``dims``. ``N`` counts the texts of a request, ``T`` their tokens, ``S`` their sparse entries,
-``C`` their ColBERT rows; ``H`` is the trunk's hidden size and ``D`` the ColBERT head's size.
+``dims``. ``N`` counts the texts of a request, ``T`` their tokens, ``L`` those of the longest,
+``S`` their sparse entries, ``C`` their ColBERT rows; ``H`` is the trunk's hidden size and ``D``
+the ColBERT head's size.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ MAX_POSITIONS_TOKENS: Final = 8192
 DataType = Literal["STRING", "BOOL", "INT32", "FP16", "FP32", "HIDDEN"]
 """A Triton type without its ``TYPE_``; ``HIDDEN`` is the trunk's precision, FP16 or FP32."""
 
-Dim = Literal["N", "T", "S", "C", "H", "D"]
+Dim = Literal["N", "T", "L", "S", "C", "H", "D"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,18 @@ class Model:
 TEXT: Final = Tensor("text", "STRING", ("N",))
 INPUT_IDS: Final = Tensor("input_ids", "INT32", ("T",))
 LENGTHS: Final = Tensor("lengths", "INT32", ("N",))
+# For TensorRT, which takes from the size of an input how far it has to pad: the tokenizer gives
+# each request one number for each token of its longest text, and Triton makes the other of the
+# largest in a batch.
+COLUMNS: Final = Tensor("columns", "INT32", ("L",))
+LONGEST: Final = Tensor("longest", "INT32", ("L",))
 HIDDEN_STATES: Final = Tensor("hidden_states", "HIDDEN", ("T", "H"))
+# Where the heads are in the trunk's graph: what the sparse head gives each token, before relu,
+# which would turn minus infinity into an innocent zero.
+TOKEN_WEIGHTS: Final = Tensor("token_weights", "FP32", ("T",))
+# As many numbers as a request has ColBERT rows: Triton gives each request of a batch as many rows
+# of an output as one of its inputs has, and it must have such an input.
+COLBERT_ROWS: Final = Tensor("colbert_rows", "INT32", ("C",))
 
 DENSE: Final = Tensor("dense", "FP32", ("N", "H"))
 SPARSE_INDICES: Final = Tensor("sparse_indices", "INT32", ("S",))
@@ -75,7 +87,7 @@ TOKENS: Final = Tensor("tokens", "STRING", ("T",))
 TOKENIZER: Final = Model(
     "bge_m3_tokenizer",
     inputs=(TEXT,),
-    outputs=(INPUT_IDS, LENGTHS, TOKEN_LENGTHS, FULL_TOKEN_LENGTHS),
+    outputs=(INPUT_IDS, LENGTHS, TOKEN_LENGTHS, FULL_TOKEN_LENGTHS, COLUMNS, COLBERT_ROWS),
 )
 TOKEN_TEXTS: Final = Model("bge_m3_token_texts", inputs=(INPUT_IDS,), outputs=(TOKEN_IDS, TOKENS))
 TRUNK: Final = Model("bge_m3_trunk", inputs=(INPUT_IDS, LENGTHS), outputs=(DENSE, HIDDEN_STATES))
@@ -109,6 +121,17 @@ ENSEMBLE: Final = Model(
     ),
 )
 MODELS: Final = (ENSEMBLE, TOKENIZER, TOKEN_TEXTS, TRUNK, SPARSE, COLBERT_HEAD)
+
+# The same in the profiles whose graph holds the heads. The ensemble is the same to its clients.
+TRUNK_WITH_HEADS: Final = Model(
+    TRUNK.name,
+    inputs=TRUNK.inputs,
+    outputs=(DENSE, TOKEN_WEIGHTS, COLBERT, COLBERT_FP16, COLBERT_LENGTHS, TOKEN_STATES),
+)
+SPARSE_MERGE: Final = Model(
+    SPARSE.name, inputs=(TOKEN_WEIGHTS, INPUT_IDS, LENGTHS), outputs=SPARSE.outputs
+)
+MODELS_WITH_HEADS: Final = (ENSEMBLE, TOKENIZER, TOKEN_TEXTS, TRUNK_WITH_HEADS, SPARSE_MERGE)
 
 # Request parameters: they travel with the request, and the ensemble hands them to every step.
 MAX_LENGTH_PARAMETER: Final = "max_length"

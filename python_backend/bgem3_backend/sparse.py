@@ -60,19 +60,17 @@ class SparseHead:
         Raises:
             NotFiniteError: A weight is NaN or infinite.
         """
-        logits = self._linear(hidden_states).squeeze(-1)
-        # Before relu, which would turn minus infinity into an innocent zero.
-        if not bool(torch.isfinite(logits).all()):
+        weights = self._linear(hidden_states).squeeze(-1)
+        # Of all of them: relu would turn minus infinity into an innocent zero.
+        if not bool(torch.isfinite(weights).all()):
             raise NotFiniteError("the sparse head gave a weight that is not finite")
-        weights = torch.relu(logits)
 
-        texts = torch.repeat_interleave(
-            torch.arange(lengths.numel(), device=lengths.device), lengths
-        )
-        counted = self._is_counted[input_ids] & (weights > 0)
+        # What is above zero, relu leaves as it is.
+        counted = (self._is_counted[input_ids] & (weights > 0)).nonzero().squeeze(1)
+        texts = torch.repeat_interleave(lengths)
         # One key for each (text, token): unique() sorts them, so both come out in order.
         keys, entries = torch.unique(
-            texts[counted] * self._vocabulary_size + input_ids[counted], return_inverse=True
+            (texts * self._vocabulary_size + input_ids)[counted], return_inverse=True
         )
         values = torch.zeros(keys.numel(), dtype=torch.float32, device=keys.device)
         values.scatter_reduce_(0, entries, weights[counted], reduce="amax")

@@ -36,6 +36,22 @@ class ModelConfig:
         """
         return int(self.parameters[name])
 
+    def limit(self, name: str, otherwise: int) -> int:
+        """Return a limit that ``config.pbtxt`` may lower.
+
+        Args:
+            name: The parameter.
+            otherwise: The limit where there is no such parameter, or a higher one.
+
+        Raises:
+            ValueError: It is not an integer.
+        """
+        return min(otherwise, self.integer(name)) if name in self.parameters else otherwise
+
+    def text(self, name: str, otherwise: str) -> str:
+        """Return a parameter, or what holds where ``config.pbtxt`` does not have it."""
+        return self.parameters.get(name, otherwise)
+
     def integers(self, name: str) -> tuple[int, ...]:
         """Return a parameter that lists integers, separated by commas."""
         return tuple(int(item) for item in self.parameters[name].split(","))

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from bgem3_backend.contract import (
+    COLBERT_ROWS,
+    COLUMNS,
     FULL_TOKEN_LENGTHS,
     INPUT_IDS,
     LENGTHS,
@@ -40,6 +44,10 @@ class TritonPythonModel:
         config = ModelConfig.from_arguments(arguments)
         self._max_length_tokens = config.integer("max_length_tokens")
         self._settings = BackendSettings()
+        self._max_texts = config.limit(
+            "max_texts_per_request", self._settings.max_texts_per_request
+        )
+        self._max_tokens = config.limit("max_request_tokens", self._settings.max_request_tokens)
         self._tokenizer = TextTokenizer(config.version_directory / "tokenizer.json")
         self._texts = Counter("bgem3_texts_total", "Texts tokenized", TOKENIZER.name)
         self._tokens = Counter(
@@ -78,10 +86,10 @@ class TritonPythonModel:
         raw = input_array(request, TEXT)
         if raw.size == 0:
             raise InvalidRequestError(f"'{TEXT.name}' is empty: send at least one text")
-        if raw.size > self._settings.max_texts_per_request:
+        if raw.size > self._max_texts:
             raise InvalidRequestError(
-                f"the request holds {raw.size} texts; at most "
-                f"{self._settings.max_texts_per_request} are taken at once: split it"
+                f"the request holds {raw.size} texts; at most {self._max_texts} are taken at once: "
+                "split it"
             )
         size_bytes = sum(len(text) for text in raw)
         if size_bytes > self._settings.max_request_bytes:
@@ -93,19 +101,23 @@ class TritonPythonModel:
 
     def _check_size(self, tokenized: TokenizedTexts) -> None:
         count = tokenized.texts.input_ids.size
-        if count > self._settings.max_request_tokens:
+        if count > self._max_tokens:
             raise InvalidRequestError(
-                f"the request holds {count} tokens; at most "
-                f"{self._settings.max_request_tokens} are taken at once: split it, or lower "
-                "'max_length'"
+                f"the request holds {count} tokens; at most {self._max_tokens} are taken at once: "
+                "split it, or lower 'max_length'"
             )
 
     def _outputs(self, tokenized: TokenizedTexts) -> list[Any]:
+        texts = tokenized.texts
+        # One for each token but the first of each text.
+        colbert_rows = texts.input_ids.size - texts.lengths.size
         return [
-            output_array(INPUT_IDS, tokenized.texts.input_ids),
-            output_array(LENGTHS, tokenized.texts.lengths),
-            output_array(TOKEN_LENGTHS, tokenized.texts.lengths),
+            output_array(INPUT_IDS, texts.input_ids),
+            output_array(LENGTHS, texts.lengths),
+            output_array(TOKEN_LENGTHS, texts.lengths),
             output_array(FULL_TOKEN_LENGTHS, tokenized.full_lengths),
+            output_array(COLUMNS, np.arange(texts.lengths.max(), dtype=np.int32)),
+            output_array(COLBERT_ROWS, np.arange(colbert_rows, dtype=np.int32)),
         ]
 
     def _count(self, tokenized: TokenizedTexts) -> None:

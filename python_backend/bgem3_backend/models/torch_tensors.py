@@ -39,4 +39,6 @@ def input_torch(request: Any, tensor: Tensor) -> torch.Tensor:
 
 def output_torch(tensor: Tensor, value: torch.Tensor) -> Any:
     """Make an output from a tensor where it is, batch dimension put on."""
-    return pb_utils.Tensor.from_dlpack(tensor.name, value.contiguous()[None])
+    # PyTorch calls an empty tensor contiguous whatever its strides are; Triton looks at them.
+    value = value.contiguous() if value.numel() else value.new_empty(value.shape)
+    return pb_utils.Tensor.from_dlpack(tensor.name, value[None])

@@ -1,0 +1,1 @@
+"""The bodies of the trunk's graph, one for each kind of engine."""
