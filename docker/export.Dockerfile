@@ -17,6 +17,7 @@ COPY export export
 COPY python_backend python_backend
 COPY server server
 COPY retrieval retrieval
+COPY benchmarks benchmarks
 COPY model_repository model_repository
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m pip wheel --no-deps --wheel-dir /wheels .

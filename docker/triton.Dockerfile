@@ -20,12 +20,13 @@ COPY export export
 COPY python_backend python_backend
 COPY server server
 COPY retrieval retrieval
+COPY benchmarks benchmarks
 COPY model_repository model_repository
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m pip wheel --no-deps --wheel-dir /wheels .
 
 
-FROM triton
+FROM triton AS packages
 # `backend`, or `backend,cpu` to run the trunk on the CPU.
 ARG EXTRAS=backend
 ARG PIP_INDEX_URL
@@ -42,6 +43,21 @@ RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
 ENV PYTHONPATH=/opt/bgem3 \
     PYTHONNOUSERSITE=1 \
     PYTHONUNBUFFERED=1
+
+
+# What lets Triton count the tokens of a batch; it needs a compiler, which stays behind.
+FROM packages AS batcher
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && /opt/bgem3/bin/bgem3 build-batcher --output /batcher
+
+
+FROM packages
+# Beside the backends, where Triton looks for all their models; one without a budget in its
+# configuration is batched as ever.
+COPY --from=batcher /batcher/batchstrategy.so /opt/tritonserver/backends/onnxruntime/
+COPY --from=batcher /batcher/batchstrategy.so /opt/tritonserver/backends/tensorrt/
+COPY --from=batcher /batcher/batchstrategy.so /opt/tritonserver/backends/python/
 
 # The image's own `triton-server`; by number, so that an orchestrator can see that it is not root.
 USER 1000:1000
