@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
-from bgem3_backend.contract import ENSEMBLE, MAX_POSITIONS_TOKENS, TOKEN_STATES
+from bgem3_backend.contract import ENSEMBLE, MAX_POSITIONS_TOKENS, TOKEN_STATES, TOKENIZER
 from bgem3_client.address import Address
 from bgem3_client.answer import read_answer
 from bgem3_client.deadline import Deadline
@@ -40,6 +40,7 @@ from bgem3_client.retry_policy import RetryPolicy
 from bgem3_client.splitting import estimated_tokens, split
 from bgem3_client.tls import TLS
 from bgem3_client.transports import (
+    ConfiguredTransport,
     InferRequest,
     InferResponse,
     Transport,
@@ -351,6 +352,13 @@ class AsyncClient:
         except InvalidInputError as error:
             if error.index is None:
                 await self._check_offers(options, deadline)
+                if pieces := await self._pieces(texts, part, options, deadline):
+                    return Embeddings.concatenate(
+                        [
+                            await self._encode_part(texts, piece, options, headers, deadline)
+                            for piece in pieces
+                        ]
+                    )
                 raise
             in_call = InvalidInputError(str(error), index=part.start + error.index)
             in_call.add_note(f"about texts[{in_call.index}]")
@@ -361,6 +369,30 @@ class AsyncClient:
                 f"{error} (number of texts: {len(request.texts)}, tokens: about {tokens:,} at most)"
             ) from error
         return read_answer(response, options, len(request.texts))
+
+    async def _pieces(
+        self, texts: list[bytes], part: slice, options: EncodeOptions, deadline: Deadline
+    ) -> list[slice]:
+        """Cut a request that was refused by what the server says that it takes at once.
+
+        Later calls are cut so from the start. Empty where that is no reason for a refusal, or
+        where the server does not tell: the refusal says how many texts or tokens are too many.
+        """
+        if part.stop - part.start == 1 or not isinstance(self._transport, ConfiguredTransport):
+            return []
+        try:
+            parameters = await self._transport.model_parameters(
+                TOKENIZER.name, deadline.remaining_seconds()
+            )
+        except ServerError:
+            return []
+        self._limits = self._limits.within(parameters)
+        tokens = [estimated_tokens(text, options.max_length) for text in texts[part]]
+        pieces = [
+            slice(part.start + piece.start, part.start + piece.stop)
+            for piece in split(tokens, self._limits)
+        ]
+        return pieces if len(pieces) > 1 else []
 
     async def _check_offers(self, options: EncodeOptions, deadline: Deadline) -> None:
         """Raise ContractError when a request was refused for an output that the model lacks.

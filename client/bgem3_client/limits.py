@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from bgem3_client.errors import InvalidInputError
 
@@ -30,3 +31,22 @@ class Limits:
         for name, value in vars(self).items():
             if value < 1:
                 raise InvalidInputError(f"Limits: {name} must be 1 or more, not {value}")
+
+    def within(self, tokenizer: Mapping[str, str]) -> Limits:
+        """Return these limits, lowered to what a server takes in one request.
+
+        Args:
+            tokenizer: The parameters in the configuration of the server's tokenizer. The profiles
+                for TensorRT have limits in there, since an engine is built for a size of batches.
+        """
+        return replace(
+            self,
+            max_texts_per_request=min(
+                self.max_texts_per_request,
+                int(tokenizer.get("max_texts_per_request", self.max_texts_per_request)),
+            ),
+            max_tokens_per_request=min(
+                self.max_tokens_per_request,
+                int(tokenizer.get("max_request_tokens", self.max_tokens_per_request)),
+            ),
+        )

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import uuid4
@@ -148,6 +148,12 @@ class SharedMemoryTransport:
     ) -> ModelMetadata:
         """See :class:`bgem3_client.transports.Transport`."""
         return await self._transport.model_metadata(model, model_version, timeout_seconds)
+
+    async def model_parameters(
+        self, model: str, timeout_seconds: float | None
+    ) -> Mapping[str, str]:
+        """See :class:`bgem3_client.transports.TritonTransport`."""
+        return await self._transport.model_parameters(model, timeout_seconds)
 
     async def close(self) -> None:
         """Have the server forget all regions, and give their memory back."""

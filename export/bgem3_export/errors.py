@@ -6,13 +6,19 @@
     - SourceError            the model's name or folder leads nowhere
     - HubError               the hub cannot be reached, or refuses
     - ParityError            the exported graph does not give what the checkpoint gives
+    - QuantizationError      the INT8 trunk is too far from the checkpoint
     - RepositoryError        a folder is no repository of ours, or one of another model
     - DeviceError            the chosen device cannot be used here
+    - EngineError            no engine can be built for this machine's GPU
     - DownloadError          a pinned file could not be fetched
     - HashMismatchError      a file is not the one that was pinned
     - WeightsFormatError     a weights file is not laid out as its format says
     - DiskSpaceError         the disk has no room for what is to be written
     - DirectoryInUseError    the directory to write to holds something else
+    - CompilerError          there is no C compiler here, or it fails
+    - PlanError              no settings can be worked out, or not written
+      - UnknownOperatorError   what the graph takes of memory cannot be told
+      - NotEnoughMemoryError   the model does not fit
 """
 
 from bgem3_client.errors import BgeM3Error
@@ -40,6 +46,10 @@ class ParityError(ExportError):
     """The exported graph does not give what the checkpoint gives; nothing was published."""
 
 
+class QuantizationError(ExportError):
+    """The INT8 trunk is too far from the checkpoint; nothing was published."""
+
+
 class RepositoryError(ExportError):
     """A folder is not a repository of ours, or one of another model or format."""
 
@@ -50,6 +60,10 @@ class DeviceError(ExportError):
     """The chosen device cannot be used here."""
 
     exit_code = 2
+
+
+class EngineError(ExportError):
+    """No engine can be built here: no TensorRT, no GPU, or TensorRT refuses the graph."""
 
 
 class DownloadError(ExportError):
@@ -70,3 +84,25 @@ class DiskSpaceError(ExportError):
 
 class DirectoryInUseError(ExportError):
     """The directory to write to holds something that must not be overwritten."""
+
+
+class CompilerError(ExportError):
+    """There is no C compiler here, or it fails; the message has what it said."""
+
+
+class PlanError(ExportError):
+    """No settings can be worked out from what was given, or they cannot be written."""
+
+    exit_code = 2
+
+
+class UnknownOperatorError(PlanError):
+    """What the graph takes of memory cannot be told: it has an operator without a rule."""
+
+    exit_code = 1
+
+
+class NotEnoughMemoryError(PlanError):
+    """The model does not fit into the memory; the message says what would fit."""
+
+    exit_code = 1

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from bgem3_export.errors import RepositoryError
+from bgem3_export.int8.report import QuantizationReport
 from bgem3_export.parity_report import ParityReport
+from bgem3_export.tensorrt.length_mix import LengthMix
 
 MANIFEST_FILE: Final = "manifest.json"
 FORMAT_VERSION: Final = 1
@@ -28,6 +30,17 @@ class ModelShape(_Part):
     max_length_tokens: int
     ignored_token_ids: tuple[int, ...]
     precision: Literal["fp32", "fp16"]
+    length_mix: LengthMix = Field(
+        "passages", description="What the profiles for TensorRT are planned for"
+    )
+
+
+class EngineTarget(_Part):
+    """What a plan of TensorRT was built for: it runs on nothing else."""
+
+    tensorrt: str = Field(description="The version that built it, as in 10.15.1.29")
+    gpu: str = Field(description="The name of the GPU")
+    compute_capability: str = Field(description="Of the GPU, as in 9.0")
 
 
 class Version(_Part):
@@ -42,6 +55,10 @@ class Version(_Part):
     tools: dict[str, str] = Field(description="Versions of what made it")
     files: dict[str, str] = Field(description="SHA-256 of each file, by path in the repository")
     parity: ParityReport
+    engine: EngineTarget | None = Field(None, description="What model.plan was built for")
+    quantization: QuantizationReport | None = Field(
+        None, description="How well model.int8.onnx was checked"
+    )
 
 
 class Manifest(_Part):

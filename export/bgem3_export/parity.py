@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -11,21 +11,46 @@ import onnx
 import torch
 
 from bgem3_backend.colbert import ColbertHead
-from bgem3_backend.contract import TRUNK, Tensor
+from bgem3_backend.contract import (
+    COLBERT,
+    COLBERT_LENGTHS,
+    DENSE,
+    TOKEN_STATES,
+    TOKEN_WEIGHTS,
+    TRUNK,
+    TRUNK_WITH_HEADS,
+    Tensor,
+)
 from bgem3_backend.heads import LinearHead
-from bgem3_backend.onnx_trunk import OnnxTrunk
 from bgem3_backend.packed_texts import PackedTexts
 from bgem3_backend.settings import BackendSettings
 from bgem3_backend.sparse import SparseHead
+from bgem3_backend.sparse_merge import SparseMerge
 from bgem3_backend.text_tokenizer import TextTokenizer, Truncation
+from bgem3_backend.trunk import Trunk
+from bgem3_backend.trunk.engine import TrunkEngine
+from bgem3_backend.trunk.onnx_engine import OnnxEngine
 from bgem3_export.checkpoint import Checkpoint
 from bgem3_export.errors import ParityError
 from bgem3_export.parity_report import OutputParity, ParityReport, Tolerance
 from bgem3_export.reference import FloatArray, Reference, Representations
 from bgem3_export.reference_texts import REFERENCE_TEXTS, long_reference_text
-from bgem3_export.trunk_graph import GRAPH_FILE, Precision
+from bgem3_export.trunk_graph import (
+    CUDA_GRAPH_FILE,
+    CUDA_HEADS_GRAPH_FILE,
+    GRAPH_FILE,
+    HEADS_GRAPH_FILE,
+    Precision,
+)
 
 Device = Literal["cpu", "cuda"]
+
+# What serves there.
+_GRAPHS: Final[dict[Device, str]] = {"cpu": GRAPH_FILE, "cuda": CUDA_GRAPH_FILE}
+_HEADS_GRAPHS: Final[dict[Device, str]] = {
+    "cpu": HEADS_GRAPH_FILE,
+    "cuda": CUDA_HEADS_GRAPH_FILE,
+}
 
 # Long enough for any error of positions or of attention's padding to show, short enough to be
 # computed twice while somebody waits.
@@ -48,8 +73,23 @@ TOLERANCES: Final[dict[Precision, dict[str, Tolerance]]] = {
 }
 
 
-def check_graph_contract(graph: Path, hidden_size: int, precision: Precision) -> None:
-    """Hold the graph's inputs and outputs to the contract: names, types, dynamic axes, widths.
+def check_graph_contract(
+    graph: Path,
+    hidden_size: int,
+    precision: Precision,
+    inputs: Sequence[Tensor] = TRUNK.inputs,
+    outputs: Sequence[Tensor] = TRUNK.outputs,
+    colbert_size: int | None = None,
+) -> None:
+    """Hold a graph's inputs and outputs to the contract: names, types, dynamic axes, widths.
+
+    Args:
+        graph: The file.
+        hidden_size: Of the checkpoint.
+        precision: Of the hidden states.
+        inputs: What this graph takes.
+        outputs: What it gives.
+        colbert_size: Of the checkpoint, where the graph gives ColBERT vectors.
 
     Raises:
         ParityError: The graph's interface is another one.
@@ -58,22 +98,45 @@ def check_graph_contract(graph: Path, hidden_size: int, precision: Precision) ->
     element = {"INT32": "int32", "FP32": "float", "FP16": "float16"}
     hidden: Literal["FP32", "FP16"] = "FP32" if precision == "fp32" else "FP16"
 
-    def described(tensor: Tensor) -> str:
+    def described(tensor: Tensor) -> tuple[str, list[str]]:
         kind = hidden if tensor.datatype == "HIDDEN" else tensor.datatype
-        axes = {"N": "texts", "T": "tokens", "H": str(hidden_size)}
-        return f"{tensor.name}: {element[kind]} [{', '.join(axes[dim] for dim in tensor.dims)}]"
+        axes = {
+            "N": "texts",
+            "T": "tokens",
+            "L": tensor.name,
+            "C": "rows",
+            "H": str(hidden_size),
+            "D": str(colbert_size),
+        }
+        return f"{tensor.name}: {element[kind]}", [axes[dim] for dim in tensor.dims]
 
-    def found(value: onnx.ValueInfoProto) -> str:
+    def found(value: onnx.ValueInfoProto) -> tuple[str, list[str]]:
         tensor = value.type.tensor_type
         name = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
-        dims = ", ".join(dim.dim_param or str(dim.dim_value) for dim in tensor.shape.dim)
-        return f"{value.name}: {name} [{dims}]"
+        return f"{value.name}: {name}", [
+            str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param
+            for dim in tensor.shape.dim
+        ]
 
-    expected = [described(tensor) for tensor in (*TRUNK.inputs, *TRUNK.outputs)]
+    def fits(actual: tuple[str, list[str]], expected: tuple[str, list[str]]) -> bool:
+        """A dynamic axis may go without a name."""
+        return (
+            actual[0] == expected[0]
+            and len(actual[1]) == len(expected[1])
+            and all(
+                axis == wanted or not (axis or wanted.isdecimal())
+                for axis, wanted in zip(actual[1], expected[1], strict=True)
+            )
+        )
+
+    def written(interface: Sequence[tuple[str, list[str]]]) -> str:
+        return "; ".join(f"{name} [{', '.join(axes)}]" for name, axes in interface)
+
+    expected = [described(tensor) for tensor in (*inputs, *outputs)]
     actual = [found(value) for value in (*model.graph.input, *model.graph.output)]
-    if expected != actual:
+    if len(actual) != len(expected) or not all(map(fits, actual, expected)):
         raise ParityError(
-            f"the graph's interface is {'; '.join(actual)}, and must be {'; '.join(expected)}"
+            f"the interface of {graph.name} is {written(actual)}, and must be {written(expected)}"
         )
 
 
@@ -89,11 +152,12 @@ def measure_parity(
     """Compare the exported files with the checkpoint on the reference texts.
 
     The exported side is what will serve: the same tokenizer, trunk runner and heads, all texts in
-    one mixed batch. The other side is PyTorch, each text alone.
+    one mixed batch; once with the heads in Python and once with those in the graph. The other side
+    is PyTorch, each text alone.
 
     Args:
         checkpoint: What the export was made from.
-        trunk_directory: Holds the graph.
+        trunk_directory: Holds the graphs.
         tokenizer_file: The exported one.
         heads: The exported files of "sparse" and "colbert".
         precision: Selects the tolerances.
@@ -101,38 +165,51 @@ def measure_parity(
         on_text: Called with (texts compared, texts in all).
 
     Returns:
-        The figures, not yet judged: see :meth:`ParityReport.check`.
+        The figures of whichever of the two is further off, not yet judged: see
+        :meth:`ParityReport.check`.
     """
-    texts = [*REFERENCE_TEXTS, long_reference_text(_LONG_TEXT_TOKENS)]
-    tokenizer = TextTokenizer(tokenizer_file)
-    limit = min(_LONG_TEXT_TOKENS, checkpoint.config.max_length_tokens)
-    packed = tokenizer.pack(tokenizer.encode(texts), Truncation(limit)).texts
+    packed = packed_reference_texts(checkpoint, tokenizer_file)
 
-    exported = _exported(checkpoint, packed, trunk_directory / GRAPH_FILE, heads, device)
+    def engine(graphs: dict[Device, str]) -> OnnxEngine:
+        return OnnxEngine(trunk_directory / graphs[device], BackendSettings().trunk_threads, device)
+
+    # One after the other: each engine may hold a copy of the weights.
+    exported = (
+        list(exported_representations(engine(_GRAPHS), checkpoint, packed, heads, device)),
+        list(representations_of_one_graph(engine(_HEADS_GRAPHS), checkpoint, packed)),
+    )
     reference = Reference(checkpoint, device)
-    differences = _Differences()
-    for number, actual in enumerate(exported):
+    differences = Differences()
+    for number, both in enumerate(zip(*exported, strict=True)):
         start = packed.starts[number]
-        differences.add(reference(packed.input_ids[start : start + packed.lengths[number]]), actual)
-        on_text(number + 1, len(texts))
+        expected = reference(packed.input_ids[start : start + packed.lengths[number]])
+        for actual in both:
+            differences.add(expected, actual)
+        on_text(number + 1, packed.lengths.size)
     return ParityReport(
-        texts=len(texts),
+        texts=packed.lengths.size,
         tokens=int(packed.input_ids.size),
         outputs=differences.outputs(TOLERANCES[precision]),
     )
 
 
-def _exported(
-    checkpoint: Checkpoint, packed: PackedTexts, graph: Path, heads: dict[str, Path], device: Device
+def packed_reference_texts(checkpoint: Checkpoint, tokenizer_file: Path) -> PackedTexts:
+    """Return the texts that an export is judged by, a long one last, as the checkpoint's tokens."""
+    texts = [*REFERENCE_TEXTS, long_reference_text(_LONG_TEXT_TOKENS)]
+    tokenizer = TextTokenizer(tokenizer_file)
+    limit = min(_LONG_TEXT_TOKENS, checkpoint.config.max_length_tokens)
+    return tokenizer.pack(tokenizer.encode(texts), Truncation(limit)).texts
+
+
+def exported_representations(
+    engine: TrunkEngine,
+    checkpoint: Checkpoint,
+    packed: PackedTexts,
+    heads: dict[str, Path],
+    device: Device,
 ) -> Iterator[Representations]:
     """Run what will serve on all texts at once, and take the answers apart again."""
-    settings = BackendSettings()
-    trunk = OnnxTrunk(
-        graph,
-        threads=settings.trunk_threads,
-        microbatch_tokens=settings.microbatch_tokens,
-        device=device,
-    )
+    trunk = Trunk(engine, BackendSettings().microbatch_tokens)
     ((_, output),) = trunk.run([packed], lambda tokens, padded_tokens: None)
 
     place = torch.device(device)
@@ -164,7 +241,34 @@ def _exported(
         )
 
 
-class _Differences:
+def representations_of_one_graph(
+    engine: TrunkEngine, checkpoint: Checkpoint, packed: PackedTexts
+) -> Iterator[Representations]:
+    """Run a graph that holds the heads on all texts at once, and take the answers apart again."""
+    trunk = Trunk(engine, BackendSettings().microbatch_tokens)
+    outputs = TRUNK_WITH_HEADS.outputs
+    ((_, output),) = trunk.run([packed], lambda tokens, padded_tokens: None, outputs)
+    arrays = output.arrays
+    merge = SparseMerge(checkpoint.special_token_ids(), checkpoint.config.vocabulary_size)
+    sparse = merge(arrays[TOKEN_WEIGHTS.name], packed)
+    by_text = zip(
+        arrays[DENSE.name],
+        np.split(arrays[TOKEN_STATES.name], packed.starts[1:]),
+        np.split(sparse.indices, np.cumsum(sparse.lengths)[:-1]),
+        np.split(sparse.values, np.cumsum(sparse.lengths)[:-1]),
+        np.split(arrays[COLBERT.name], np.cumsum(arrays[COLBERT_LENGTHS.name])[:-1]),
+        strict=True,
+    )
+    for dense, hidden_states, indices, values, vectors in by_text:
+        yield Representations(
+            dense=dense,
+            hidden_states=hidden_states,
+            sparse=dict(zip(indices.tolist(), values.tolist(), strict=True)),
+            colbert=vectors,
+        )
+
+
+class Differences:
     """The largest difference and the smallest cosine of each output, text by text."""
 
     def __init__(self) -> None:
@@ -184,12 +288,20 @@ class _Differences:
             np.array([[actual.sparse.get(i, 0.0) for i in ids]], np.float32),
         )
 
+    def smallest_cosine(self, output: str) -> float:
+        """Of all rows that were compared; NaN anywhere stays NaN."""
+        return float(np.min(self._cosines[output]))
+
+    def largest_difference(self, output: str) -> float:
+        """Between any two numbers; NaN anywhere stays NaN."""
+        return float(np.max(self._differences[output]))
+
     def outputs(self, tolerances: dict[str, Tolerance]) -> dict[str, OutputParity]:
-        """Return the extremes; NaN anywhere stays NaN."""
+        """Return the extremes of each output."""
         return {
             name: OutputParity(
-                smallest_cosine=float(np.min(self._cosines[name])),
-                largest_difference=float(np.max(self._differences[name])),
+                smallest_cosine=self.smallest_cosine(name),
+                largest_difference=self.largest_difference(name),
                 tolerance=tolerances[name],
             )
             for name in self._cosines

@@ -74,6 +74,12 @@ class Reference:
             colbert=_numpy(torch.nn.functional.normalize(colbert, dim=-1)),
         )
 
+    def linear(self, name: str) -> torch.nn.Linear:
+        """Return a linear layer of the trunk, by transformers' name for it."""
+        layer = self._model.get_submodule(name)
+        assert isinstance(layer, torch.nn.Linear)
+        return layer
+
     def _largest(self, input_ids: npt.NDArray[np.int32], weights: FloatArray) -> dict[int, float]:
         largest: dict[int, float] = {}
         for token, weight in zip(input_ids.tolist(), weights.tolist(), strict=True):

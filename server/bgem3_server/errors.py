@@ -4,6 +4,7 @@ A directory that is no model repository is a RepositoryError of the export's tre
 
 * BgeM3Error
   + InstallationError          there is no tritonserver that can run here
+  + EngineMismatchError        the TensorRT engine cannot run on this machine
   + StartError                 Triton ran, but did not come up
     - PortInUseError           somebody else listens on one of its ports
     - ModelLoadError           a model of the repository did not load; `reasons` says which and why
@@ -23,6 +24,12 @@ from bgem3_client.errors import BgeM3Error
 
 class InstallationError(BgeM3Error):
     """There is no tritonserver that can run here."""
+
+
+class EngineMismatchError(BgeM3Error):
+    """The repository's TensorRT engine was built for another GPU or TensorRT, or is not there."""
+
+    exit_code = 2
 
 
 class StartError(BgeM3Error):

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bgem3_server.restarts import RestartPolicy
 
-Profile = Literal["gpu", "cpu"]
+Profile = Literal["gpu", "cpu", "gpu_heads", "cpu_heads", "tensorrt", "tensorrt_plan"]
 
 
 class ServeSettings(BaseSettings):
@@ -28,10 +28,12 @@ class ServeSettings(BaseSettings):
         description="The tritonserver to run; by default the one on PATH or in /opt/tritonserver, "
         "else the one of the nvidia-pytriton wheel.",
     )
-    profile: Literal["auto", "gpu", "cpu"] = Field(
+    profile: Literal[
+        "auto", "gpu", "cpu", "gpu_heads", "cpu_heads", "tensorrt", "tensorrt_plan"
+    ] = Field(
         "auto",
-        description="Which configuration of the models to load: gpu is config.pbtxt, cpu is "
-        "configs/cpu.pbtxt; auto chooses for this machine.",
+        description="Which configuration of the models to load: gpu is config.pbtxt, the others "
+        "are configs/NAME.pbtxt; auto chooses gpu or cpu for this machine.",
     )
     address: str = Field(
         "127.0.0.1",

@@ -378,3 +378,80 @@ def test_other_model_is_not_described():
 
     with pytest.raises(ContractError, match="'dense'"):
         run(Other(), lambda client: client.model_info())
+
+
+class Choosy(FakeTransport):
+    """Takes some texts and some words at once, as its configuration says, or does not."""
+
+    def __init__(self, texts=99, words=99, parameters=None):
+        super().__init__()
+        self.texts, self.words, self.parameters = texts, words, parameters
+
+    async def infer(self, request):
+        """Refuse what is too much, as the server's tokenizer does."""
+        words = sum(len(text.split()) for text in request.texts)
+        if len(request.texts) > self.texts or words > self.words:
+            self.requests.append(request)
+            raise InvalidInputError("too much at once: split it")
+        return await super().infer(request)
+
+    async def model_parameters(self, model, timeout_seconds):
+        """Tell, or refuse to."""
+        assert "bge_m3_tokenizer" == model
+        if isinstance(self.parameters, Exception):
+            raise self.parameters
+        return self.parameters
+
+
+def sizes(transport):
+    """Return how many texts each request had."""
+    return [len(request.texts) for request in transport.requests]
+
+
+def test_a_request_is_cut_by_what_the_server_takes():
+    """It says so when it has refused one; the next call is cut so from the start."""
+    texts = [f"word{number}" for number in range(7)]
+    transport = Choosy(texts=3, parameters={"max_texts_per_request": "3"})
+
+    async def twice(client):
+        return await client.encode(texts), await client.encode(texts)
+
+    first, second = run(transport, twice)
+    expected = run(FakeTransport(), lambda client: client.encode(texts))
+
+    assert [7, 3, 3, 1, 3, 3, 1] == sizes(transport)
+    assert expected.dense.tolist() == first.dense.tolist() == second.dense.tolist()
+
+
+def test_a_request_is_cut_by_the_tokens_that_the_server_takes():
+    """By their estimate, which is from above: 7 and 2 for each text here."""
+    transport = Choosy(words=4, parameters={"max_request_tokens": "20"})
+
+    embeddings = run(transport, lambda client: client.encode(["one two"] * 5))
+
+    assert (5, [5, 2, 2, 1]) == (len(embeddings), sizes(transport))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{}, {"max_texts_per_request": "7"}, AccessError("not for you"), ModelNotFoundError("none")],
+)
+def test_a_refusal_stands_where_the_server_names_no_limit(parameters):
+    """The server's own words reach the caller, and nothing is sent again."""
+    transport = Choosy(texts=3, parameters=parameters)
+
+    with pytest.raises(InvalidInputError, match="too much at once"):
+        run(transport, lambda client: client.encode(["a"] * 7))
+
+    assert [7] == sizes(transport)
+
+
+def test_a_refused_text_of_a_piece_is_named_by_its_place_in_the_call():
+    """Cutting again does not change what the caller is told."""
+    texts = ["a"] * 5 + ["far too long"] + ["a"]
+    transport = Choosy(texts=3, parameters={"max_texts_per_request": "3"})
+
+    with pytest.raises(InvalidInputError) as error:
+        run(transport, lambda client: client.encode(texts, max_length=4, truncate=False))
+
+    assert 5 == error.value.index

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from fake_tensorrt import FakeTensorRT
 from safetensors.numpy import load_file
 from tiny_checkpoint import COLBERT_SIZE, HIDDEN_SIZE, LAYERS, write_heads, write_tiny_checkpoint
 from tokenizers import Tokenizer
@@ -26,24 +28,37 @@ from bgem3_export.errors import (
     CheckpointError,
     DeviceError,
     DiskSpaceError,
+    EngineError,
     ParityError,
     RepositoryError,
 )
-from bgem3_export.export import export_checkpoint
-from bgem3_export.manifest import Manifest
+from bgem3_export.export import GRAPHS, export_checkpoint
+from bgem3_export.manifest import EngineTarget, Manifest
 from bgem3_export.parity import TOLERANCES, OutputParity, check_graph_contract
 from bgem3_export.publishing import exclusive
 from bgem3_export.reference_texts import REFERENCE_TEXTS
 from bgem3_export.source import file_sha256, find_source
-from bgem3_export.trunk_graph import write_trunk_graph
+from bgem3_export.tensorrt.plan import PlanBuilder
+from bgem3_export.trunk_graph import (
+    PLAN_FILE,
+    write_trunk_graph,
+)
 
 pytestmark = pytest.mark.usefixtures("_one_thread")
 
 VERSION_FILES = {
     "bge_m3_tokenizer": {"model.py", "tokenizer.json"},
     "bge_m3_token_texts": {"model.py", "token_texts.json"},
-    "bge_m3_trunk": {"model.py", "model.onnx", "model.onnx.data"},
-    "bge_m3_sparse": {"model.py", "sparse_linear.safetensors"},
+    "bge_m3_trunk": {
+        "model.py",
+        "model.onnx",
+        "model.cuda.onnx",
+        "model.tensorrt.onnx",
+        "model.heads.onnx",
+        "model.cuda.heads.onnx",
+        "model.onnx.data",
+    },
+    "bge_m3_sparse": {"model.py", "merge.py", "sparse_linear.safetensors"},
     "bge_m3_colbert": {"model.py", "colbert_linear.safetensors"},
     "bge_m3": set(),
 }
@@ -59,8 +74,8 @@ def repository(tmp_path) -> Path:
 def export(tiny_source, repository, progress):
     """Export the tiny checkpoint, with what a test wants otherwise."""
 
-    def run(source=tiny_source, precision="fp32", device="cpu", *, reuse=False):
-        return export_checkpoint(source, repository, precision, device, progress, reuse=reuse)
+    def run(source=tiny_source, precision="fp32", device="cpu", **options):
+        return export_checkpoint(source, repository, precision, device, progress, **options)
 
     return run
 
@@ -135,7 +150,7 @@ def test_the_manifest_says_what_was_made(export, repository, tiny_source):
     version = manifest.versions["1"]
 
     assert summary.manifest == manifest
-    assert (HIDDEN_SIZE, COLBERT_SIZE, 364, 512, (0, 1, 2, 3), "fp32") == tuple(
+    assert (HIDDEN_SIZE, COLBERT_SIZE, 364, 512, (0, 1, 2, 3), "fp32", "passages") == tuple(
         manifest.model.model_dump().values()
     )
     assert (tiny_source.name, tiny_source.revision, False, "cpu") == (
@@ -426,7 +441,7 @@ def test_a_representation_that_is_not_a_number_is_not_published(export, reposito
         return path
 
     monkeypatch.setattr(exporting, "write_trunk_graph", broken)
-    with pytest.raises(Exception, match=r"not finite|dense: smallest cosine nan"):
+    with pytest.raises(Exception, match=r"not finite|: smallest cosine nan"):
         export()
 
     assert_nothing_was_published(repository)
@@ -472,20 +487,21 @@ def test_what_holds(cosine, difference, holds):
     ],
     ids=["name", "type", "a fixed axis", "width"],
 )
+@pytest.mark.parametrize("file", GRAPHS)
 def test_a_graph_of_another_interface_is_not_published(
-    export, repository, monkeypatch, change, message
+    export, repository, monkeypatch, file, change, message
 ):
     """Before any value is compared: names, types, dynamic axes, widths."""
 
     def changed(checkpoint, directory, precision, on_layer):
-        path = write_trunk_graph(checkpoint, directory, precision, on_layer)
+        write_trunk_graph(checkpoint, directory, precision, on_layer)
+        path = directory / file
         model = onnx.load_model(str(path), load_external_data=False)
         change(model.graph)
         path.write_bytes(model.SerializeToString())
-        return path
 
     monkeypatch.setattr(exporting, "write_trunk_graph", changed)
-    with pytest.raises(ParityError, match=f"the graph's interface is .*{message}"):
+    with pytest.raises(ParityError, match=f"the interface of {file} is .*{message}"):
         export()
 
     assert_nothing_was_published(repository)
@@ -498,6 +514,72 @@ def test_the_interface_depends_on_the_precision(tiny_checkpoint, tmp_path):
 
     with pytest.raises(ParityError, match=r"hidden_states: float16 .*must be .*states: float \["):
         check_graph_contract(graph, HIDDEN_SIZE, "fp32")
+
+
+L4 = EngineTarget(tensorrt="10.15.1.29", gpu="NVIDIA L4", compute_capability="8.9")
+L40S = L4.model_copy(update={"gpu": "NVIDIA L40S"})
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """Make this a machine with a GPU and TensorRT, whose plans nobody has built before."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def is_one_with(target: EngineTarget) -> None:
+        builder = PlanBuilder(FakeTensorRT(), target)
+        monkeypatch.setattr(exporting.PlanBuilder, "here", lambda: builder)
+
+    is_one_with(L4)
+    return is_one_with
+
+
+@pytest.mark.usefixtures("machine")
+def test_an_engine_is_part_of_its_version(export, repository, progress):
+    """A file like the others, and what it was built for."""
+    summary = export(engine="tensorrt")
+    version = summary.manifest.versions["1"]
+    plan = repository / "bge_m3_trunk" / "1" / PLAN_FILE
+
+    assert L4 == version.engine
+    assert file_sha256(plan) == version.files[f"bge_m3_trunk/1/{PLAN_FILE}"]
+    assert "building the engine, which takes minutes" == progress.steps[-2]
+
+
+def test_an_up_to_date_engine_is_reused(export, machine):
+    """One for another GPU is not; and who asks for no engine takes any version."""
+    export()
+    with_engine = export(engine="tensorrt", reuse=True)
+    again = export(engine="tensorrt", reuse=True)
+    without = export(reuse=True)
+    machine(L40S)
+    elsewhere = export(engine="tensorrt", reuse=True)
+
+    assert (False, True, True, False) == tuple(
+        summary.reused for summary in (with_engine, again, without, elsewhere)
+    )
+    assert L40S == elsewhere.manifest.versions[elsewhere.version].engine
+
+
+def test_an_engine_that_cannot_be_built_is_told_before_any_work(
+    export, repository, progress, monkeypatch
+):
+    """Without TensorRT the graph is not even written."""
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(EngineError, match="pip install tensorrt"):
+        export(engine="tensorrt")
+
+    assert [] == progress.steps
+    assert_nothing_was_published(repository)
+
+
+def test_versions_share_the_mix_that_tensorrt_is_planned_for(export):
+    """Their configurations are one."""
+    export(length_mix="queries")
+
+    with pytest.raises(
+        RepositoryError, match=r"length_mix queries \(there\) and documents \(new\)"
+    ):
+        export(length_mix="documents")
 
 
 def test_a_disk_without_room_is_refused_before_any_work(export, repository, progress, monkeypatch):

@@ -108,7 +108,7 @@ def test_the_default_precision_is_the_devices(
     """FP16 where the export is checked on a GPU, FP32 otherwise."""
     asked = []
 
-    def recorded(source, output, precision, device, progress, *, reuse):
+    def recorded(source, output, precision, device, progress, **options):
         asked.append(precision)
         raise CheckpointError("far enough")
 
@@ -192,3 +192,27 @@ def test_the_whole_command_works_as_a_user_runs_it(tiny_directory, tmp_path):
     assert 0 == result.returncode, result.stderr
     assert f"Serve it: bgem3 serve {repository}" in result.stdout
     assert "fp16" == Manifest.read(repository).model.precision
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ((), {"engine": None, "length_mix": "passages"}),
+        (
+            ("--engine", "tensorrt", "--length-mix", "queries"),
+            {"engine": "tensorrt", "length_mix": "queries"},
+        ),
+    ],
+)
+def test_tensorrt_is_planned_as_asked(tiny_directory, tmp_path, monkeypatch, arguments, options):
+    """No engine unless it is asked for; the profiles for TensorRT are there in any case."""
+    asked = []
+
+    def recorded(source, output, precision, device, progress, **given):
+        asked.append(given)
+        raise CheckpointError("far enough")
+
+    monkeypatch.setattr("bgem3_export.export.export_checkpoint", recorded)
+    run(tiny_directory, "--output", tmp_path / "repository", *arguments)
+
+    assert [options | {"reuse": False, "int8": False}] == asked

@@ -1,10 +1,10 @@
 """FP16 gives no NaN: the dense vector is normalised in FP32, however large or small it is.
 
 ONNX Runtime has few FP16 kernels for a CPU: there it computes the graph in FP32 and hides what a
-GPU would run into. So the graph is run here by ONNX's own reference evaluator, which computes every
-node in the type that the graph gives it, as NumPy does: an FP16 tail overflows and underflows as it
-would on a GPU. What this cannot show is how a GPU's own kernels accumulate inside one operator
-(LayerNormalization and the matrix products use FP32 there, the evaluator uses FP16).
+GPU would run into. So every body of the graph is run here by ONNX's own reference evaluator, which
+computes every node in the type that the graph gives it, as NumPy does: an FP16 tail overflows and
+underflows as it would on a GPU. What this cannot show is how a GPU's own kernels accumulate inside
+one operator (LayerNormalization and the matrix products use FP32 there, the evaluator uses FP16).
 
 The last layer norm decides how large the hidden states are, so the tests scale its weights.
 """
@@ -20,50 +20,22 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, numpy_helper
-from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
+from reference_operators import evaluate, feeds
 from safetensors.torch import load_file, save_file
 from tiny_checkpoint import LAYERS, write_tiny_checkpoint
 
 from bgem3_export.checkpoint import Checkpoint
-from bgem3_export.trunk_graph import write_trunk_graph
+from bgem3_export.trunk_graph import (
+    CUDA_GRAPH_FILE,
+    GRAPH_FILE,
+    TENSORRT_GRAPH_FILE,
+    write_trunk_graph,
+)
 
 FP16: Final = np.finfo(np.float16)
 LARGE, USUAL, SMALL = 4096.0, 1.0, 2.0**-16
 LENGTHS: Final = np.array([7, 1, 12], np.int32)
 INPUT_IDS: Final = np.random.default_rng(0).integers(4, 300, LENGTHS.sum()).astype(np.int32)
-
-
-class Gelu(OpRun):
-    """``com.microsoft.Gelu``, in the type of its input."""
-
-    op_domain = "com.microsoft"
-
-    def _run(self, value, approximate=None):
-        exact = torch.nn.functional.gelu(torch.from_numpy(value.astype(np.float32)))
-        return (exact.numpy().astype(value.dtype),)
-
-
-class MultiHeadAttention(OpRun):
-    """``com.microsoft.MultiHeadAttention`` as the graph uses it, in the type of its input."""
-
-    op_domain = "com.microsoft"
-
-    def _run(self, query, key, value, bias=None, lengths=None, num_heads=None):
-        assert bias is None
-        heads = [self._heads(part, num_heads) for part in (query, key, value)]
-        scores = heads[0] @ heads[1].swapaxes(2, 3) / query.dtype.type(heads[0].shape[3] ** 0.5)
-        if lengths is not None:
-            masked = np.arange(scores.shape[3]) >= lengths[:, None, None, None]
-            scores = np.where(masked, np.finfo(query.dtype).min, scores)
-        weights = np.exp(scores - scores.max(axis=3, keepdims=True))
-        attended = (weights / weights.sum(axis=3, keepdims=True)) @ heads[2]
-        return (attended.swapaxes(1, 2).reshape(query.shape).astype(query.dtype),)
-
-    @staticmethod
-    def _heads(part, num_heads):
-        texts, tokens, size = part.shape
-        return part.reshape(texts, tokens, num_heads, size // num_heads).swapaxes(1, 2)
 
 
 def scaled_checkpoint(directory: Path, scale: float) -> Path:
@@ -104,26 +76,26 @@ def expected(directory) -> np.ndarray:
     return np.stack(dense)
 
 
-def evaluate(model: onnx.ModelProto) -> tuple[np.ndarray, np.ndarray]:
-    """Run a graph in the precision it is written in."""
-    session = ReferenceEvaluator(model, new_ops=[Gelu, MultiHeadAttention])
-    # What overflows and underflows is looked at afterwards.
-    with np.errstate(all="ignore"):
-        dense, states = session.run(
-            ["dense", "hidden_states"], {"input_ids": INPUT_IDS, "lengths": LENGTHS}
-        )
-    return dense, states
-
-
 def cosines(expected: np.ndarray, actual: np.ndarray) -> np.ndarray:
     """Return the cosine of each row with its reference."""
     norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(actual, axis=1)
     return (expected * actual).sum(axis=1) / norms
 
 
-def test_dense_is_of_unit_length_and_points_the_right_way(directory, expected):
+@pytest.fixture(scope="module", params=[GRAPH_FILE, CUDA_GRAPH_FILE, TENSORRT_GRAPH_FILE])
+def graph(request, directory) -> Path:
+    """Each body of the graph."""
+    return directory / request.param
+
+
+def run(model: onnx.ModelProto) -> list[np.ndarray]:
+    """Run a graph in the precision it is written in."""
+    return evaluate(model, INPUT_IDS, LENGTHS)
+
+
+def test_dense_is_of_unit_length_and_points_the_right_way(graph, expected):
     """In FP16 arithmetic, whatever the size of the hidden states."""
-    dense, states = evaluate(onnx.load(str(directory / "model.onnx")))
+    dense, states = run(onnx.load(str(graph)))
 
     assert (np.float32, np.float16) == (dense.dtype, states.dtype)
     assert np.isfinite(states).all()
@@ -131,23 +103,23 @@ def test_dense_is_of_unit_length_and_points_the_right_way(directory, expected):
     assert cosines(expected, dense).min() >= 0.999
 
 
-def test_dense_is_right_under_onnx_runtime(directory, expected):
+@pytest.mark.parametrize("file", [GRAPH_FILE, TENSORRT_GRAPH_FILE])
+def test_dense_is_right_under_onnx_runtime(directory, expected, file):
     """The same, by the runtime that serves."""
     session = onnxruntime.InferenceSession(
-        str(directory / "model.onnx"), providers=["CPUExecutionProvider"]
+        str(directory / file), providers=["CPUExecutionProvider"]
     )
-    dense, states = session.run(
-        ["dense", "hidden_states"], {"input_ids": INPUT_IDS, "lengths": LENGTHS}
-    )
+    names = [value.name for value in session.get_inputs()]
+    dense, states = session.run(["dense", "hidden_states"], feeds(names, INPUT_IDS, LENGTHS))
 
     assert np.isfinite(states).all()
     np.testing.assert_allclose(np.linalg.norm(dense, axis=1), 1, atol=1e-5)
     assert cosines(expected, dense).min() >= 0.999
 
 
-def test_the_states_are_as_large_and_as_small_as_they_should_be(directory, scale):
+def test_the_states_are_as_large_and_as_small_as_they_should_be(graph, scale):
     """Their squares leave FP16 at both ends, so that the tests here test something."""
-    _, states = evaluate(onnx.load(str(directory / "model.onnx")))
+    _, states = run(onnx.load(str(graph)))
     squares = np.square(states.astype(np.float64))
 
     if scale == LARGE:
@@ -158,11 +130,11 @@ def test_the_states_are_as_large_and_as_small_as_they_should_be(directory, scale
         assert squares.sum(axis=1).max() < float(FP16.max)
 
 
-def test_the_same_tail_in_half_precision_fails(directory, expected, scale):
+def test_the_same_tail_in_half_precision_fails(graph, expected, scale):
     """The control: without the cast to FP32, large states give zeros, and small ones NaN."""
-    model = onnx.load(str(directory / "model.onnx"))
+    model = onnx.load(str(graph))
     normalise_in_half_precision(model)
-    dense, _ = evaluate(model)
+    dense, _ = run(model)
 
     if scale == LARGE:
         np.testing.assert_array_equal(np.zeros_like(dense), dense)

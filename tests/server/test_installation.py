@@ -10,6 +10,7 @@ import pytest
 
 from bgem3_server.errors import InstallationError
 from bgem3_server.triton import installation, profile, wheel
+from bgem3_server.triton.gpus import Gpu
 from bgem3_server.triton.installation import Installation, find_installation
 from bgem3_server.triton.profile import ProfileChoice, choose_profile
 
@@ -159,7 +160,7 @@ def test_profile_for_the_machine(monkeypatch, tmp_path, gpus, backends, expected
         (tmp_path / backend).mkdir()
         (tmp_path / backend / f"libtriton_{backend}.so").touch()
     found = Installation("triton", tmp_path / "tritonserver", tmp_path, tmp_path)
-    monkeypatch.setattr(profile, "count_gpus", lambda: gpus)
+    monkeypatch.setattr(profile, "visible_gpus", lambda: [Gpu("NVIDIA L4", "8.9")] * gpus)
 
     assert ProfileChoice(*expected) == choose_profile("auto", found)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bgem3_client.transports.base import (
+    ConfiguredTransport,
     InferRequest,
     InferResponse,
     ModelMetadata,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from bgem3_client.address import Address
 
 __all__ = [
+    "ConfiguredTransport",
     "FakeTransport",
     "InferRequest",
     "InferResponse",

@@ -104,7 +104,17 @@ class Transport(Protocol):
 
 
 @runtime_checkable
-class TritonTransport(Transport, Protocol):
+class ConfiguredTransport(Protocol):
+    """A transport that can also be asked how models are configured."""
+
+    async def model_parameters(
+        self, model: str, timeout_seconds: float | None
+    ) -> Mapping[str, str]:
+        """Return the parameters in the configuration of a model."""
+
+
+@runtime_checkable
+class TritonTransport(Transport, ConfiguredTransport, Protocol):
     """A transport to a real Triton, which can also be told of shared memory on its machine."""
 
     async def register_region(self, name: str, key: str, size_bytes: int) -> None:

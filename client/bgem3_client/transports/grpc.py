@@ -150,6 +150,17 @@ class GrpcTransport:
             groups = answer.config.instance_group
             return frozenset(group.Kind.Name(group.kind) for group in groups)
 
+    async def model_parameters(
+        self, model: str, timeout_seconds: float | None
+    ) -> Mapping[str, str]:
+        """See :class:`bgem3_client.transports.TritonTransport`."""
+        with self._translated():
+            answer = await self._client().get_model_config(
+                model, headers=self._headers, client_timeout=timeout_seconds
+            )
+            parameters = answer.config.parameters
+            return {name: value.string_value for name, value in parameters.items()}
+
     async def close(self) -> None:
         """See :class:`bgem3_client.transports.Transport`.
 

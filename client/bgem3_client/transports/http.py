@@ -132,6 +132,16 @@ class HttpTransport:
                 config = await self._client().get_model_config(model, headers=self._headers)
             return frozenset(group["kind"] for group in config["instance_group"])
 
+    async def model_parameters(
+        self, model: str, timeout_seconds: float | None
+    ) -> Mapping[str, str]:
+        """See :class:`bgem3_client.transports.TritonTransport`."""
+        with self._translated():
+            async with asyncio.timeout(timeout_seconds):
+                config = await self._client().get_model_config(model, headers=self._headers)
+            parameters = config.get("parameters", {})
+            return {name: value["string_value"] for name, value in parameters.items()}
+
     async def close(self) -> None:
         """See :class:`bgem3_client.transports.Transport`."""
         self._closed = True

@@ -8,11 +8,15 @@ import site
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
+from bgem3_backend.contract import ENSEMBLE
 from bgem3_server.settings import Profile, ServeSettings
 from bgem3_server.triton.addresses import Addresses
 from bgem3_server.triton.installation import Installation
+
+_HEADS_IN_THE_GRAPH: Final = ("cpu_heads", "gpu_heads")
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,9 @@ def triton_command(
         f"--model-repository={repository.absolute()}",
         # Explicit, so that models can be loaded, rolled over and unloaded one by one later.
         "--model-control-mode=explicit",
-        "--load-model=*",
+        # With the heads in the graph some folders have nothing to load; the ensemble's steps come
+        # with it.
+        f"--load-model={ENSEMBLE.name if profile in _HEADS_IN_THE_GRAPH else '*'}",
         # Every config is complete; with completion Triton would start each Python model twice.
         "--disable-auto-complete-config",
         f"--backend-directory={installation.backend_directory}",
@@ -71,9 +77,10 @@ def triton_command(
         f"--exit-timeout-secs={settings.stop_timeout_seconds}",
         f"--log-verbose={int(settings.log_level == 'verbose')}",
     ]
-    if profile == "cpu":
+    if profile != "gpu":
+        arguments.append(f"--model-config-name={profile}")
+    if profile in ("cpu", "cpu_heads"):
         arguments += [
-            "--model-config-name=cpu",
             # Neither exists without a GPU, and each complains about it in the log.
             "--pinned-memory-pool-byte-size=0",
             "--allow-gpu-metrics=false",

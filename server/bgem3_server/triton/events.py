@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from bgem3_export.manifest import Manifest
+from bgem3_export.trunk_config import BatchLimits
 from bgem3_server.triton.addresses import Addresses
 from bgem3_server.triton.installation import Installation
 from bgem3_server.triton.probe import Finding, ServedModel
@@ -23,6 +25,29 @@ class Starting:
             f"starting Triton ({self.installation.origin}), "
             f"profile {self.profile.profile}: {self.profile.reason}"
         )
+
+
+@dataclass(frozen=True)
+class Batching:
+    """What a batch of the trunk may hold, where its tokens are limited; before the first start.
+
+    Attributes:
+        library: What counts the tokens; None where it is missing, and only requests count.
+    """
+
+    repository: Path
+    limits: BatchLimits
+    library: Path | None
+
+    def __str__(self) -> str:
+        requests, tokens = f"{self.limits.requests} requests", f"{self.limits.tokens:,} tokens"
+        if self.library is None:
+            return (
+                f"batches: at most {requests}; to limit them to {tokens} too: "
+                f"bgem3 build-batcher {self.repository}"
+            )
+        counted = ", padding included" if self.limits.cost == "padded" else ""
+        return f"batches: at most {requests} and {tokens}{counted}"
 
 
 @dataclass(frozen=True)
@@ -109,4 +134,4 @@ class Stopped:
         return "stopped" if self.drained else "stopped by force: requests in flight were cut off"
 
 
-Event = Starting | Launching | Ready | Ailing | Absent | Restarting | Stopping | Stopped
+Event = Starting | Batching | Launching | Ready | Ailing | Absent | Restarting | Stopping | Stopped

@@ -16,7 +16,9 @@ from bgem3_server.repository import read_repository
 from bgem3_server.restarts import Restarts
 from bgem3_server.settings import ServeSettings
 from bgem3_server.triton.addresses import Addresses, pick_addresses
+from bgem3_server.triton.batching import batching_of_trunk
 from bgem3_server.triton.command import triton_command
+from bgem3_server.triton.engine import check_engine, tensorrt_version
 from bgem3_server.triton.events import (
     Absent,
     Ailing,
@@ -28,6 +30,7 @@ from bgem3_server.triton.events import (
     Stopped,
     Stopping,
 )
+from bgem3_server.triton.gpus import visible_gpus
 from bgem3_server.triton.installation import Installation, find_installation
 from bgem3_server.triton.log import LogLine
 from bgem3_server.triton.probe import Finding, Health
@@ -130,8 +133,13 @@ class Supervisor:
         manifest = read_repository(self._repository)
         installation = find_installation(self._settings.tritonserver)
         profile = choose_profile(self._settings.profile, installation)
+        if profile.profile == "tensorrt_plan":
+            check_engine(manifest, visible_gpus(), tensorrt_version)
         plan = _Plan(manifest, installation, profile)
         self._on_event(Starting(installation, profile))
+        batching = batching_of_trunk(self._repository, manifest, profile.profile, installation)
+        if batching is not None:
+            self._on_event(batching)
         addresses: Addresses | None = None
         restarts = Restarts(self._settings.restart_policy)
         while True:
