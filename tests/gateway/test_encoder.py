@@ -39,6 +39,11 @@ def call(timeout_seconds: float | None = None) -> Call:
     return Call("id", Dialect.NATIVE, Deadline.after(timeout_seconds))
 
 
+def passages(count: int, tokens: int = 100) -> list[str]:
+    """Texts of so many tokens, no two of them equal."""
+    return [f"{number} " + "word " * (tokens - 3) for number in range(count)]
+
+
 def run(
     scenario: Callable[[Gateway], Awaitable[None]], transport: Transport, **settings: float
 ) -> Gateway:
@@ -80,7 +85,7 @@ def test_request_that_fits_is_one_part() -> None:
     transport = Transport()
 
     async def scenario(gateway: Gateway) -> None:
-        await gateway.encoder.encode(["a text"] * 64, DENSE, call())
+        await gateway.encoder.encode([f"text {number}" for number in range(64)], DENSE, call())
 
     run(scenario, transport)
 
@@ -94,7 +99,7 @@ def test_index_counts_in_the_request_not_in_the_part() -> None:
 
     async def scenario(gateway: Gateway) -> None:
         with pytest.raises(InvalidInputError, match="the text is odd") as caught:
-            await gateway.encoder.encode(["word " * 98] * 100, DENSE, call())
+            await gateway.encoder.encode(passages(300, tokens=10), DENSE, call())
 
         assert sum(transport.parts[:2]) + 3 == caught.value.index
 
@@ -123,7 +128,7 @@ def test_failed_part_fails_the_request_and_frees_what_was_not_sent() -> None:
 
     async def scenario(gateway: Gateway) -> None:
         with pytest.raises(InternalServerError, match="broken"):
-            await gateway.encoder.encode(["word " * 98] * 200, DENSE, call())
+            await gateway.encoder.encode(passages(200), DENSE, call())
         await asyncio.sleep(0.05)
 
     run(scenario, transport)
@@ -136,7 +141,7 @@ def test_caller_who_gives_up_frees_its_place_at_once() -> None:
     transport = Transport(delay_seconds=0.1)
 
     async def scenario(gateway: Gateway) -> None:
-        task = asyncio.create_task(gateway.encoder.encode(["word " * 98] * 100, DENSE, call()))
+        task = asyncio.create_task(gateway.encoder.encode(passages(100), DENSE, call()))
         while not transport.parts:
             await asyncio.sleep(0.01)
         task.cancel()

@@ -180,11 +180,11 @@ def test_health_answers_at_once_while_triton_is_silent():
 def test_health_answers_at_once_while_the_service_is_full():
     """It takes no turn, and no part of the budget."""
     settings = GatewaySettings(max_load_tokens=8192, ready_interval_seconds=0)
-    body = {"texts": ["word " * 1000]}
+    bodies = [{"texts": [f"{number} " + "word " * 1000]} for number in range(12)]
 
     async def scenario(url: str) -> tuple[float, dict[str, int]]:
         async with httpx.AsyncClient(base_url=url, timeout=30) as client:
-            requests = [asyncio.create_task(client.post("/embed", json=body)) for _ in range(12)]
+            requests = [asyncio.create_task(client.post("/embed", json=body)) for body in bodies]
             await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)  # the first refusal
             began = time.monotonic()
             answer = await client.get("/health")

@@ -317,7 +317,7 @@ class LastPartFails(FakeTransport):
 @pytest.mark.parametrize("accept", ["application/json", "application/x-npz", "application/msgpack"])
 def test_nothing_of_a_failed_answer_is_sent(accept: str) -> None:
     """However much of it was there already: the answer is an error, and nothing else."""
-    texts = ["word " * 100] * 10 + ["fail"]
+    texts = [f"{number} " + "word " * 99 for number in range(10)] + ["fail"]
     transport = LastPartFails(colbert_size=256)
     headers = {"Accept": accept, "X-Priority": "bulk"}
     with TestClient(create_app(GatewaySettings(), transport)) as service:

@@ -10,9 +10,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from bgem3_client import AsyncClient, FakeTransport, UnavailableError
+from bgem3_client.encode_request import EncodeOptions
 from bgem3_client.errors import AccessError, InternalServerError, ServerOutOfMemoryError
 from bgem3_client.transports import InferRequest, InferResponse
 from bgem3_server.gateway.calls.call import Priority
+from bgem3_server.gateway.encoding.result_cache import ResultCache
 from bgem3_server.gateway.encoding.scheduler import Scheduler
 from bgem3_server.gateway.operations import readiness as readiness_module
 from bgem3_server.gateway.operations.metrics import Metrics
@@ -50,11 +52,26 @@ class Triton(FakeTransport):
             raise self.kinds
         return self.kinds
 
+    async def model_parameters(self, model: str, timeout_seconds: float | None) -> dict[str, str]:
+        """Not needed."""
+        return {}
+
     async def register_region(self, name: str, key: str, size_bytes: int) -> None:
         """Not needed."""
 
     async def unregister_region(self, name: str) -> None:
         """Not needed."""
+
+
+class OneText:
+    """A request of one text."""
+
+    def __init__(self, tokens: int) -> None:
+        self.next_tokens = tokens
+
+    def send(self, _: int) -> int:
+        """It is in flight from now on."""
+        return self.next_tokens
 
 
 class Bench:
@@ -67,11 +84,14 @@ class Bench:
         )
         self.registry = CollectorRegistry()
         self.scheduler = Scheduler(configured)
+        metrics = Metrics(self.registry)
+        self.cache = ResultCache(1_000_000, metrics)
         self.readiness = Readiness(
             self.triton,
             AsyncClient(transport=self.triton),
             self.scheduler,
-            Metrics(self.registry),
+            self.cache,
+            metrics,
             configured,
         )
 
@@ -199,7 +219,7 @@ def test_late_probe_says_nothing_while_others_are_answered():
         await bench.until(State.READY)
         bench.triton.silent = True
         for _ in range(30):
-            await bench.scheduler.turn(Priority.BULK, 10, lambda _: 10)
+            await bench.scheduler.turn(Priority.BULK, OneText(10))
             bench.scheduler.done(Priority.BULK, 10)
             await asyncio.sleep(0.01)
             assert State.READY is bench.readiness.state
@@ -212,7 +232,7 @@ def test_late_probe_says_nothing_while_triton_has_much_to_do():
 
     async def scenario(bench: Bench) -> None:
         await bench.until(State.READY)
-        await bench.scheduler.turn(Priority.BULK, 1000, lambda _: 1000)
+        await bench.scheduler.turn(Priority.BULK, OneText(1000))
         bench.triton.silent = True
         await asyncio.sleep(0.3)
         assert State.READY is bench.readiness.state
@@ -291,5 +311,23 @@ def test_mistake_in_the_check_itself_is_not_taken_for_health():
         await bench.until(State.READY)
         bench.triton.error = ZeroDivisionError()
         await bench.until(State.UNAVAILABLE)
+
+    run(scenario)
+
+
+def test_probe_empties_the_cache_of_another_models_results():
+    """As when Triton was started again with another repository under the same version."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.until(State.READY)
+        embeddings = await AsyncClient(transport=FakeTransport()).encode(["a"])
+        bench.cache.keep(["a"], embeddings, EncodeOptions())
+        await asyncio.sleep(0.05)
+        assert 1 == len(bench.cache)
+
+        bench.triton._hidden_size = 32
+        async with asyncio.timeout(5):
+            while len(bench.cache):
+                await asyncio.sleep(0.005)
 
     run(scenario)

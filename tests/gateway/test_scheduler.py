@@ -36,13 +36,17 @@ class Request:
         self._lengths = list(lengths)
         scheduler.admit(sum(lengths))
 
-    def turn(self) -> asyncio.Task[int]:
+    def turn(self) -> asyncio.Task[None]:
         """Wait for the next part, in a task that has already begun to wait."""
-        return asyncio.create_task(
-            self._scheduler.turn(self._priority, self._lengths[0], self._take)
-        )
+        return asyncio.create_task(self._scheduler.turn(self._priority, self))
 
-    def _take(self, room: int) -> int:
+    @property
+    def next_tokens(self) -> int:
+        """The length of the next text."""
+        return self._lengths[0] if self._lengths else 0
+
+    def send(self, room: int) -> int:
+        """Record a part, which stays in flight until the test says that it is done."""
         taken = self._lengths.pop(0)
         while self._lengths and taken + self._lengths[0] <= room:
             taken += self._lengths.pop(0)
@@ -120,7 +124,7 @@ def test_interactive_goes_before_waiting_bulk() -> None:
         assert running.done()
         assert not bulk.done()
         assert not interactive.done()
-        scheduler.done(BULK, running.result())
+        scheduler.done(BULK, 512)
         await settled()
         assert interactive.done()
         scheduler.done(INTERACTIVE, 10)
@@ -204,7 +208,8 @@ def test_text_longer_than_all_room_goes_alone() -> None:
     async def scenario(scheduler: Scheduler) -> None:
         short = Request(scheduler, INTERACTIVE, 10)
         await short.turn()
-        long = Request(scheduler, INTERACTIVE, 8192).turn()
+        longest = Request(scheduler, INTERACTIVE, 8192)
+        long = longest.turn()
         later = Request(scheduler, INTERACTIVE, 10).turn()
         await settled()
 
@@ -212,7 +217,8 @@ def test_text_longer_than_all_room_goes_alone() -> None:
         assert not later.done()
         scheduler.done(INTERACTIVE, 10)
         await settled()
-        assert 8192 == long.result()
+        assert long.done()
+        assert [8192] == longest.parts
         assert not later.done()
         scheduler.done(INTERACTIVE, 8192)
         await settled()
@@ -221,26 +227,84 @@ def test_text_longer_than_all_room_goes_alone() -> None:
     run(scenario, max_in_flight_tokens=512)
 
 
-def test_given_up_before_and_at_its_turn() -> None:
-    """Whoever gives up leaves no trace, also in the moment between the turn and its notice."""
+def test_given_up_before_its_turn() -> None:
+    """Whoever gives up leaves no trace, also in the moment before that is noticed."""
 
     async def scenario(scheduler: Scheduler) -> None:
         running = Request(scheduler, INTERACTIVE, 512)
         await running.turn()
-        waiting = Request(scheduler, INTERACTIVE, 100).turn()
-        granted = Request(scheduler, INTERACTIVE, 200).turn()
+        first, second = (Request(scheduler, INTERACTIVE, length) for length in (100, 200))
+        waiting, at_its_turn = first.turn(), second.turn()
         await settled()
         waiting.cancel()
         await settled()
-        scheduler.withdraw(100)
-        scheduler.done(INTERACTIVE, 512)  # grants the turn …
-        granted.cancel()  # … that nobody takes any more
+        at_its_turn.cancel()
+        scheduler.done(INTERACTIVE, 512)  # its turn, if it were still there
+        scheduler.withdraw(300)
         await settled()
 
-        assert granted.cancelled()
+        assert at_its_turn.cancelled()
+        assert [] == first.parts == second.parts
         assert 0 == scheduler.load_tokens
         last = Request(scheduler, INTERACTIVE, 512)
-        assert 512 == await last.turn()
+        await last.turn()
+        assert [512] == last.parts
         scheduler.done(INTERACTIVE, 512)
 
     assert 0 == run(scenario, max_in_flight_tokens=512).load_tokens
+
+
+def test_given_up_at_its_turn() -> None:
+    """What was sent in that moment counts until it is done, as for everybody who leaves."""
+
+    async def scenario(scheduler: Scheduler) -> None:
+        await Request(scheduler, INTERACTIVE, 512).turn()
+        request = Request(scheduler, INTERACTIVE, 200)
+        turn = request.turn()
+        await settled()
+        scheduler.done(INTERACTIVE, 512)
+        turn.cancel()
+        await settled()
+
+        assert [200] == request.parts
+        assert 200 == scheduler.in_flight_tokens
+        scheduler.done(INTERACTIVE, 200)
+
+    assert 0 == run(scenario, max_in_flight_tokens=512).load_tokens
+
+
+def test_texts_that_others_have_sent_need_no_turn() -> None:
+    """Their request goes on at once, wherever in the queue it stands, and the next one follows."""
+
+    async def scenario(scheduler: Scheduler) -> None:
+        await Request(scheduler, INTERACTIVE, 512).turn()
+        requests = [Request(scheduler, INTERACTIVE, 100) for _ in range(3)]
+        turns = [request.turn() for request in requests]
+        await settled()
+        scheduler.skip(INTERACTIVE, requests[1])
+        await settled()
+
+        assert [False, True, False] == [turn.done() for turn in turns]
+        scheduler.withdraw(100)
+        scheduler.done(INTERACTIVE, 512)
+        await settled()
+        assert [[100], [], [100]] == [request.parts for request in requests]
+        scheduler.done(INTERACTIVE, 100)
+        scheduler.done(INTERACTIVE, 100)
+
+    assert 0 == run(scenario, max_in_flight_tokens=512).load_tokens
+
+
+def test_tokens_of_a_request_that_was_let_in_are_never_refused() -> None:
+    """What it has to send after all counts, whatever the budget."""
+
+    async def scenario(scheduler: Scheduler) -> None:
+        scheduler.admit(8192)
+        scheduler.readmit(100)
+
+        assert 8292 == scheduler.load_tokens
+        with pytest.raises(BusyError):
+            scheduler.admit(1)
+        scheduler.withdraw(8292)
+
+    run(scenario, max_load_tokens=8192)

@@ -12,7 +12,9 @@ from bgem3_client import AsyncClient, Limits, RetryPolicy
 from bgem3_client.address import Address
 from bgem3_client.transports import Transport, connect
 from bgem3_server.gateway.calls.call import Call, current_call
+from bgem3_server.gateway.encoding.computed_texts import ComputedTexts
 from bgem3_server.gateway.encoding.encoder import Encoder
+from bgem3_server.gateway.encoding.result_cache import ResultCache
 from bgem3_server.gateway.encoding.result_memory import ResultMemory
 from bgem3_server.gateway.encoding.scheduler import Scheduler
 from bgem3_server.gateway.encoding.token_counter import (
@@ -45,6 +47,7 @@ class Gateway:
     counter: TokenCounter
     scheduler: Scheduler
     memory: ResultMemory
+    cache: ResultCache
     metrics: Metrics
     encoder: Encoder
     readiness: Readiness
@@ -74,8 +77,10 @@ class Gateway:
         metrics = Metrics(CollectorRegistry())
         model = read_model_card(settings)
         metrics.show_build(model)
-        encoder = Encoder(client, counter, scheduler, memory, metrics, settings)
-        readiness = Readiness(transport, client, scheduler, metrics, settings)
+        cache = ResultCache(settings.cache_bytes, metrics)
+        computed = ComputedTexts(client, scheduler, cache, metrics)
+        encoder = Encoder(client, counter, scheduler, memory, computed, settings)
+        readiness = Readiness(transport, client, scheduler, cache, metrics, settings)
         return cls(
             settings,
             model,
@@ -83,6 +88,7 @@ class Gateway:
             counter,
             scheduler,
             memory,
+            cache,
             metrics,
             encoder,
             readiness,
@@ -94,6 +100,8 @@ class Gateway:
         self.metrics.waiting_tokens.set(self.scheduler.waiting_tokens)
         self.metrics.in_flight_tokens.set(self.scheduler.in_flight_tokens)
         self.metrics.result_bytes.set(self.memory.used_bytes)
+        self.metrics.cache_bytes.set(self.cache.used_bytes)
+        self.metrics.cache_entries.set(len(self.cache))
 
 
 async def _current_gateway(request: Request) -> Gateway:

@@ -51,6 +51,12 @@ class GatewaySettings(BaseSettings):
         ge=_MIB,
         description="Memory that answers may take until they are sent, in all requests together.",
     )
+    cache_bytes: int = Field(
+        0,
+        ge=0,
+        description="Memory for results of texts that may come again; 0 keeps none. A dense "
+        "vector of BGE-M3 takes 5 KB, lexical weights 1 KB and more, ColBERT vectors 4 KB a token.",
+    )
     interactive_tokens: int = Field(
         2048,
         ge=0,
@@ -94,7 +100,7 @@ class GatewaySettings(BaseSettings):
         le=256,
         description="Processes that answer HTTP. One is enough unless JSON, not the model, is what "
         "takes the time. They share the port and nothing else: max-load-tokens, "
-        "max-in-flight-tokens and max-result-bytes are divided among them.",
+        "max-in-flight-tokens, max-result-bytes and cache-bytes are divided among them.",
     )
     stop_timeout_seconds: int = Field(
         30, ge=0, le=86400, description="How long requests in flight may take to finish at a stop."

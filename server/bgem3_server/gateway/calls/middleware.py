@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bgem3_client.deadline import Deadline
 from bgem3_client.errors import InvalidInputError
 from bgem3_server.gateway.access.paths import MONITORING_PATHS
+from bgem3_server.gateway.calls.caching import cache_status, read_caching
 from bgem3_server.gateway.calls.call import CALL_KEY, Call, Priority
 from bgem3_server.gateway.calls.error_table import error_kind
 from bgem3_server.gateway.calls.errors import BodyTimeoutError, NotReadyError, TooLargeError
@@ -85,6 +86,8 @@ class CallMiddleware:
             if name.lower() not in _PRIORITIES:
                 raise InvalidInputError(f"X-Priority is {name!r}; send 'interactive' or 'bulk'")
             call.priority = _PRIORITIES[name.lower()]
+        if directives := headers.getlist("cache-control"):
+            call.caching = read_caching(",".join(directives))
         if (timeout := headers.get("x-timeout-seconds")) is not None:
             call.deadline = Deadline.after(
                 min(_seconds(timeout), self._settings.request_timeout_seconds)
@@ -108,6 +111,7 @@ class CallMiddleware:
         metrics.texts.inc(call.texts)
         metrics.tokens.inc(call.tokens)
         metrics.truncated_texts.inc(call.truncated)
+        metrics.joined_texts.inc(call.joined)
         tell = log.debug if is_monitoring else log.info
         tell(
             "request",
@@ -120,6 +124,8 @@ class CallMiddleware:
             texts=call.texts,
             tokens=call.tokens,
             queue_milliseconds=round(call.queue_seconds * 1e3, 1),
+            **({"cached": call.cached} if call.cached else {}),
+            **({"joined": call.joined} if call.joined else {}),
             **({"error": call.error} if call.error else {}),
         )
 
@@ -175,12 +181,17 @@ class _Exchange:
         """Pass on the answer, with the request's id and how long it took."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            call = self._call
             headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self._call.request_id
+            headers["X-Request-Id"] = call.request_id
             milliseconds = (time.perf_counter() - self._began_seconds) * 1e3
             headers["Server-Timing"] = (
-                f"total;dur={milliseconds:.1f}, queue;dur={self._call.queue_seconds * 1e3:.1f}"
+                f"total;dur={milliseconds:.1f}, queue;dur={call.queue_seconds * 1e3:.1f}"
             )
+            if self._settings.cache_bytes and call.texts:
+                headers["Cache-Status"] = cache_status(
+                    call.caching, call.texts, call.cached, call.joined
+                )
         await self._send(message)
 
     def end(self) -> None:

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
-from opentelemetry import trace
 
 from bgem3_backend.packed_texts import Int32Array
-from bgem3_client import AsyncClient, Embeddings, InvalidInputError
+from bgem3_client import AsyncClient, Embeddings
+from bgem3_client.embeddings import Embedding
 from bgem3_client.encode_request import EncodeOptions, encode_texts
 from bgem3_client.model_info import ModelInfo
 from bgem3_server.gateway.calls.call import Call, Priority
-from bgem3_server.gateway.calls.error_table import error_kind
 from bgem3_server.gateway.calls.errors import TextTooLongError, TooLargeError
+from bgem3_server.gateway.encoding.admission import Admission
+from bgem3_server.gateway.encoding.computed_texts import ComputedTexts, indices_in
+from bgem3_server.gateway.encoding.one_text import put_together
 from bgem3_server.gateway.encoding.result_memory import ResultMemory, answer_bytes
 from bgem3_server.gateway.encoding.scheduler import Scheduler
 from bgem3_server.gateway.encoding.token_counter import TokenCounter
-from bgem3_server.gateway.operations.metrics import Metrics
-from bgem3_server.gateway.operations.tracing import stage, trace_headers
+from bgem3_server.gateway.operations.tracing import stage
 from bgem3_server.gateway.settings import GatewaySettings
-
-# What a hung Triton may hold a part's tokens for; callers have their own, shorter deadlines.
-_LONGEST_ANSWER_SECONDS: Final = 3600.0
-
-_tracer = trace.get_tracer("bgem3.gateway")
 
 
 class Encoder:
-    """Counts, admits, cuts, sends, and puts the answers together."""
+    """Counts, admits, has computed what is not there yet, and puts the answers together."""
 
     def __init__(
         self,
@@ -41,17 +33,16 @@ class Encoder:
         counter: TokenCounter,
         scheduler: Scheduler,
         memory: ResultMemory,
-        metrics: Metrics,
+        computed: ComputedTexts,
         settings: GatewaySettings,
     ) -> None:
         self._client = client
         self._counter = counter
         self._scheduler = scheduler
         self._memory = memory
-        self._metrics = metrics
+        self._computed = computed
         self._settings = settings
         self._model: ModelInfo | None = None
-        self._sent: set[asyncio.Task[Embeddings]] = set()
 
     async def model_info(self) -> ModelInfo:
         """Return the sizes of the model's vectors, asked for once.
@@ -83,13 +74,19 @@ class Encoder:
             ServerError: Triton failed, or is away.
         """
         async with call.deadline.enforced():
-            lengths = await self.count(texts)
-            check_lengths(lengths, options)
-            tokens = np.minimum(lengths, options.max_length)
-            total = int(tokens.sum())
+            self._check_count(texts)
+            distinct = list(dict.fromkeys(texts))
+            answers = self._computed.cached(distinct, options, call)
+            missing = [text for text in distinct if text not in answers]
+            tokens = await self._lengths(missing, options, call, texts)
+            total = sum(
+                answers[text].token_length if text in answers else tokens[text] for text in texts
+            )
             size = answer_bytes(options, len(texts), total, await self.model_info())
-            with self.admitted(total, size, call) as admission:
-                return await self.encode_admitted(texts, tokens, options, admission)
+            on_their_way = self._computed.tokens_on_their_way(missing, options, call)
+            to_send = sum(tokens[text] for text in missing if text not in on_their_way)
+            with self.admitted(to_send, size, call) as admission:
+                return await self._encode(texts, tokens, answers, options, admission)
 
     async def count(self, texts: Sequence[str]) -> Int32Array:
         """Return how many tokens each text has, special tokens included and nothing cut.
@@ -110,10 +107,7 @@ class Encoder:
             ServerError: Triton failed, or is away.
         """
         self._check_count(texts)
-        self._scheduler.check_open()
-        with stage("tokenize") as span:
-            span.set_attribute("bgem3.texts", len(texts))
-            return await self._counter.count(texts)
+        return await self._count(texts)
 
     @contextmanager
     def admitted(self, tokens: int, size_bytes: int, call: Call) -> Iterator[Admission]:
@@ -160,86 +154,52 @@ class Encoder:
             InvalidInputError: Triton refuses a text; ``index`` names it among these.
             ServerError: Triton failed, or is away.
         """
-        embeddings = await self._encode_parts(texts, _Pending(tokens, admission), options)
-        call = admission.call
-        call.texts += len(texts)
-        call.tokens += int(tokens.sum())
-        call.truncated += int(embeddings.truncated.sum())
-        return embeddings
+        lengths = dict(zip(texts, tokens.tolist(), strict=True))
+        answers = self._computed.cached(lengths, options, admission.call)
+        missing = {text: length for text, length in lengths.items() if text not in answers}
+        return await self._encode(texts, missing, answers, options, admission)
 
-    async def _encode_parts(
-        self, texts: Sequence[str], pending: _Pending, options: EncodeOptions
-    ) -> Embeddings:
-        """Send texts part by part, and wait for all answers."""
-        admission = pending.admission
-        sent: list[asyncio.Task[Embeddings]] = []
-        # Not the current span: what is sent while others wait is no part of the waiting.
-        with _tracer.start_span("queue"):
-            while pending.texts_left:
-                tokens = await self._scheduler.turn(
-                    admission.priority, pending.next_tokens, pending.take
-                )
-                if not admission.begun:
-                    self._begin(admission)
-                sent.append(self._send(pending.part, texts, tokens, options, admission))
-                if any(task.done() and task.exception() for task in sent):
-                    break
-        # Not gather: it would cancel what Triton is at work on.
-        await asyncio.wait(sent, return_when=asyncio.FIRST_EXCEPTION)
-        for task in sent:
-            if task.done() and (error := task.exception()):
-                raise error
-        return Embeddings.concatenate([task.result() for task in sent])
+    async def _lengths(
+        self, missing: Sequence[str], options: EncodeOptions, call: Call, texts: Sequence[str]
+    ) -> dict[str, int]:
+        """Return the lengths after truncation of distinct texts; errors name them in ``texts``."""
+        lengths = self._computed.tokens_on_their_way(missing, options, call)
+        uncounted = [text for text in missing if text not in lengths]
+        if uncounted:
+            with indices_in(texts, uncounted):
+                counted = await self._count(uncounted)
+                check_lengths(counted, options)
+            cut = np.minimum(counted, options.max_length)
+            lengths.update(zip(uncounted, cut.tolist(), strict=True))
+        return lengths
 
-    def _begin(self, admission: Admission) -> None:
-        """The first part's turn has come."""
-        admission.begun = True
-        seconds = time.monotonic() - admission.since_seconds
-        admission.call.queue_seconds = seconds
-        self._metrics.queue_seconds.labels(admission.priority.name.lower()).observe(seconds)
-
-    def _send(
+    async def _encode(
         self,
-        part: slice,
         texts: Sequence[str],
-        tokens: int,
+        missing: Mapping[str, int],
+        answers: dict[str, Embedding],
         options: EncodeOptions,
         admission: Admission,
-    ) -> asyncio.Task[Embeddings]:
-        """Send one part; its tokens count until Triton has answered, whoever still waits."""
-        task = asyncio.create_task(self._answer(part, texts, options))
-        self._sent.add(task)  # the event loop itself would forget it
-
-        def done(_: asyncio.Task[Embeddings]) -> None:
-            self._sent.discard(task)
-            error = asyncio.CancelledError() if task.cancelled() else task.exception()
-            self._scheduler.done(admission.priority, tokens, answered=error is None)
-            if error is not None:
-                self._metrics.triton_errors.labels(error_kind(error).code).inc()
-
-        task.add_done_callback(done)
-        return task
-
-    async def _answer(
-        self, part: slice, texts: Sequence[str], options: EncodeOptions
     ) -> Embeddings:
-        with stage("triton"):
-            try:
-                return await self._client.encode(
-                    texts[part],
-                    options.outputs,
-                    max_length=options.max_length,
-                    truncate=options.truncate,
-                    return_tokens=options.return_tokens,
-                    return_hidden_states=options.return_hidden_states,
-                    colbert_dtype=options.colbert_dtype,
-                    timeout_seconds=_LONGEST_ANSWER_SECONDS,
-                    headers=trace_headers(),
-                )
-            except InvalidInputError as error:
-                if error.index is None:
-                    raise
-                raise InvalidInputError(str(error), index=part.start + error.index) from error
+        """Compute what is missing, and put it together with the answers that are there."""
+        call = admission.call
+        cached = sum(text in answers for text in texts)
+        sent_before = admission.texts_sent
+        with indices_in(texts, list(missing)):
+            answers |= await self._computed.compute(missing, options, admission)
+        embeddings = put_together([answers[text] for text in texts])
+        call.texts += len(texts)
+        call.tokens += int(embeddings.token_lengths.sum())
+        call.truncated += int(embeddings.truncated.sum())
+        call.cached += cached
+        call.joined += len(texts) - cached - (admission.texts_sent - sent_before)
+        return embeddings
+
+    async def _count(self, texts: Sequence[str]) -> Int32Array:
+        self._scheduler.check_open()
+        with stage("tokenize") as span:
+            span.set_attribute("bgem3.texts", len(texts))
+            return await self._counter.count(texts)
 
     def _check_count(self, texts: Sequence[str]) -> None:
         if len(texts) > self._settings.max_texts:
@@ -249,60 +209,6 @@ class Encoder:
                 figures={"request_texts": len(texts), "limit_texts": self._settings.max_texts},
             )
         encode_texts(texts)  # refuses what no UTF-8 can stand for, and an empty list
-
-
-@dataclass
-class Admission:
-    """A request that was let in.
-
-    Attributes:
-        call: The request.
-        priority: Of all its parts.
-        tokens_left: Its tokens that were not sent to Triton yet.
-        since_seconds: When it was let in, by the monotonic clock.
-        begun: Whether any part of it was sent.
-    """
-
-    call: Call
-    priority: Priority
-    tokens_left: int
-    since_seconds: float = field(default_factory=time.monotonic)
-    begun: bool = False
-
-
-class _Pending:
-    """Texts of an admitted request that were not sent yet.
-
-    Attributes:
-        admission: Of the request.
-        part: The texts that were taken last.
-    """
-
-    def __init__(self, tokens: Int32Array, admission: Admission) -> None:
-        self.admission = admission
-        self.part = slice(0, 0)
-        self._tokens: list[int] = tokens.tolist()
-
-    @property
-    def texts_left(self) -> int:
-        """How many texts follow."""
-        return len(self._tokens) - self.part.stop
-
-    @property
-    def next_tokens(self) -> int:
-        """The length of the next text."""
-        return self._tokens[self.part.stop]
-
-    def take(self, room_tokens: int) -> int:
-        """Take as many texts as there is room for, one at least; return their tokens."""
-        start = self.part.stop
-        taken, stop = self._tokens[start], start + 1
-        while stop < len(self._tokens) and taken + self._tokens[stop] <= room_tokens:
-            taken += self._tokens[stop]
-            stop += 1
-        self.part = slice(start, stop)
-        self.admission.tokens_left -= taken
-        return taken
 
 
 def check_lengths(lengths: Int32Array, options: EncodeOptions) -> None:

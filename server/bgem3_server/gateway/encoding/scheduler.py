@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from bgem3_server.gateway.calls.call import Priority
 from bgem3_server.gateway.calls.errors import BusyError, TooLargeError
@@ -23,19 +22,28 @@ _LARGEST_PART_TOKENS: Final = 8192
 _EXPECTED_SECONDS: Final = 1.0
 _LONGEST_RETRY_SECONDS: Final = 60
 
-Take = Callable[[int], int]
-"""Takes texts of up to so many tokens off a request, one text at least; returns their tokens."""
+
+class Unsent(Protocol):
+    """A request's texts that are to be sent to Triton."""
+
+    @property
+    def next_tokens(self) -> int:
+        """The length of the next text; 0 where none is left."""
+
+    def send(self, room_tokens: int) -> int:
+        """Send texts of up to so many tokens, one text at least.
+
+        Returns:
+            Their tokens, to be given to :meth:`Scheduler.done` when they are answered.
+        """
 
 
 @dataclass(eq=False)
 class _Waiting:
-    """A request that waits for its turn; ``least_tokens`` is the length of its next text."""
+    """Texts that wait for their turn."""
 
-    priority: Priority
-    least_tokens: int
-    take: Take
     since_seconds: float
-    granted: asyncio.Future[int] = field(default_factory=asyncio.Future)
+    over: asyncio.Future[None] = field(default_factory=asyncio.Future)
 
 
 class Scheduler:
@@ -60,7 +68,9 @@ class Scheduler:
         self.answered_seconds = -math.inf
         self.pace = Pace()
         self._settings = settings
-        self._queues: dict[Priority, deque[_Waiting]] = {priority: deque() for priority in Priority}
+        self._queues: dict[Priority, OrderedDict[Unsent, _Waiting]] = {
+            priority: OrderedDict() for priority in Priority
+        }
         self._parts_in_flight = dict.fromkeys(Priority, 0)
         self._last_interactive_seconds = -math.inf
 
@@ -96,35 +106,36 @@ class Scheduler:
             raise self._busy(tokens)
         self.waiting_tokens += tokens
 
+    def readmit(self, tokens: int) -> None:
+        """Count tokens of a request that was let in without them, whatever the budget."""
+        self.waiting_tokens += tokens
+
     def withdraw(self, tokens: int) -> None:
         """Forget tokens that were admitted and will not be sent."""
         self.waiting_tokens -= tokens
 
-    async def turn(self, priority: Priority, least_tokens: int, take: Take) -> int:
-        """Wait until a part of a request may be sent.
+    async def turn(self, priority: Priority, unsent: Unsent) -> None:
+        """Wait until a part of a request's texts has been sent, or :meth:`skip` is called.
 
         Args:
             priority: The request's.
-            least_tokens: The length of its next text.
-            take: Called when its turn has come, with how many tokens may go.
-
-        Returns:
-            The tokens that ``take`` took; call :meth:`done` with them when they are answered.
+            unsent: One text at least; sends the part when its turn has come.
         """
         now = time.monotonic()
         if priority is Priority.INTERACTIVE:
             self._last_interactive_seconds = now
-        waiting = _Waiting(priority, least_tokens, take, now)
-        self._queues[priority].append(waiting)
+        queue = self._queues[priority]
+        waiting = queue[unsent] = _Waiting(now)
         self._dispatch()
         try:
-            return await waiting.granted
-        except asyncio.CancelledError:
-            if waiting.granted.cancelled() or not waiting.granted.done():
-                self._queues[priority].remove(waiting)
-            else:
-                self.done(priority, waiting.granted.result(), answered=False)
-            raise
+            await waiting.over
+        finally:
+            queue.pop(unsent, None)
+
+    def skip(self, priority: Priority, unsent: Unsent) -> None:
+        """None of the texts is left to send: whoever waits for their turn goes on at once."""
+        if (waiting := self._queues[priority].pop(unsent, None)) is not None:
+            waiting.over.set_result(None)
 
     def done(self, priority: Priority, tokens: int, *, answered: bool = True) -> None:
         """A part is no longer in flight; one that failed says nothing about the pace."""
@@ -140,33 +151,39 @@ class Scheduler:
 
     def _dispatch(self) -> None:
         now = time.monotonic()
-        while (waiting := self._next(now)) is not None:
-            self._queues[waiting.priority].popleft()
+        while (priority := self._next(now)) is not None:
+            unsent, waiting = self._queues[priority].popitem(last=False)
+            if waiting.over.cancelled():
+                continue  # given up, and not noticed yet
             if not self.in_flight_tokens:
                 self.pace.begin(now)
-            allowed = min(self._room_tokens, self._part_tokens(waiting.priority, now))
-            tokens = waiting.take(max(allowed, waiting.least_tokens))
+            allowed = min(self._room_tokens, self._part_tokens(priority, now))
+            tokens = unsent.send(max(allowed, unsent.next_tokens))
             self.waiting_tokens -= tokens
             self.in_flight_tokens += tokens
-            self._parts_in_flight[waiting.priority] += 1
-            waiting.granted.set_result(tokens)
+            self._parts_in_flight[priority] += 1
+            waiting.over.set_result(None)
 
-    def _next(self, now: float) -> _Waiting | None:
-        """The request whose turn it is, if it may go now."""
-        interactive, bulk = self._queues[Priority.INTERACTIVE], self._queues[Priority.BULK]
-        overdue = bulk and now - bulk[0].since_seconds > self._settings.bulk_patience_seconds
-        for queue in (bulk, interactive) if overdue else (interactive, bulk):
-            if queue:
+    def _next(self, now: float) -> Priority | None:
+        """Whose turn it is, if the first of them may go now."""
+        interactive, bulk = Priority.INTERACTIVE, Priority.BULK
+        overdue = (
+            self._queues[bulk]
+            and now - _first(self._queues[bulk])[1].since_seconds
+            > self._settings.bulk_patience_seconds
+        )
+        for priority in (bulk, interactive) if overdue else (interactive, bulk):
+            if queue := self._queues[priority]:
                 # Nobody passes the first of the first queue, or a long text would wait for ever.
-                return queue[0] if self._may_go(queue[0], now) else None
+                return priority if self._may_go(priority, _first(queue)[0], now) else None
         return None
 
-    def _may_go(self, waiting: _Waiting, now: float) -> bool:
+    def _may_go(self, priority: Priority, unsent: Unsent, now: float) -> bool:
         if not self.in_flight_tokens:
             return True  # whatever its length: there is never more room
-        if waiting.least_tokens > self._room_tokens:
+        if unsent.next_tokens > self._room_tokens:
             return False
-        if waiting.priority is Priority.INTERACTIVE:
+        if priority is Priority.INTERACTIVE:
             return True
         parts = self._settings.bulk_parts
         if self._interactive_expected(now):
@@ -206,3 +223,7 @@ class Scheduler:
             },
             retry_after_seconds=seconds,
         )
+
+
+def _first(queue: OrderedDict[Unsent, _Waiting]) -> tuple[Unsent, _Waiting]:
+    return next(iter(queue.items()))

@@ -61,12 +61,38 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self.texts = Counter("bgem3_texts", "Texts encoded", registry=registry)
+        self.texts = Counter("bgem3_texts", "Texts answered", registry=registry)
         self.tokens = Counter(
             "bgem3_tokens", "Tokens of those texts, after truncation", registry=registry
         )
         self.truncated_texts = Counter(
             "bgem3_truncated_texts", "Texts cut to max_length", registry=registry
+        )
+        self.joined_texts = Counter(
+            "bgem3_joined_texts",
+            "Texts answered by what was on its way for another request, or stood in the same one",
+            registry=registry,
+        )
+        self.cache_hits = Counter(
+            "bgem3_cache_hits", "Texts looked up in the cache and found", registry=registry
+        )
+        self.cache_misses = Counter(
+            "bgem3_cache_misses", "Texts looked up in the cache and not found", registry=registry
+        )
+        self.cache_evictions = Counter(
+            "bgem3_cache_evictions", "Entries of the cache dropped for room", registry=registry
+        )
+        self.cache_bytes = Gauge(
+            "bgem3_cache_bytes",
+            "Memory that the cache takes",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.cache_entries = Gauge(
+            "bgem3_cache_entries",
+            "Representations of texts in the cache",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         self.rejections = Counter(
             "bgem3_rejections", "Requests refused or failed", ["reason"], registry=registry

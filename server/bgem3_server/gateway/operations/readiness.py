@@ -15,6 +15,7 @@ from bgem3_client import AsyncClient, Embeddings
 from bgem3_client.encode_request import ALL_OUTPUTS
 from bgem3_client.errors import BgeM3Error, ServerOutOfMemoryError, UnavailableError
 from bgem3_client.transports import Transport, TritonTransport
+from bgem3_server.gateway.encoding.result_cache import ResultCache
 from bgem3_server.gateway.encoding.scheduler import Scheduler
 from bgem3_server.gateway.operations.metrics import Metrics
 from bgem3_server.gateway.settings import GatewaySettings
@@ -83,6 +84,7 @@ class Readiness:
         transport: Transport,
         client: AsyncClient,
         scheduler: Scheduler,
+        cache: ResultCache,
         metrics: Metrics,
         settings: GatewaySettings,
     ) -> None:
@@ -94,6 +96,7 @@ class Readiness:
         self._transport = transport
         self._client = client
         self._scheduler = scheduler
+        self._cache = cache
         self._metrics = metrics
         self._settings = settings
         self._failures = 0
@@ -147,6 +150,7 @@ class Readiness:
             embeddings.dense.shape[1],
             embeddings.colbert.vectors.shape[1],
         )
+        self._cache.see_probe(embeddings)
         self._failures = 0
         self._show(up=True)
         if self.state is not State.READY:

@@ -158,6 +158,8 @@ def _describe(span: Span, scope: Scope, status: int) -> None:
         span.set_attribute("bgem3.modes", call.modes)
         span.set_attribute("bgem3.texts", call.texts)
         span.set_attribute("bgem3.tokens", call.tokens)
+        span.set_attribute("bgem3.cached_texts", call.cached)
+        span.set_attribute("bgem3.joined_texts", call.joined)
         if call.error:
             span.set_attribute("error.type", call.error)
 

@@ -38,7 +38,7 @@ _START_SECONDS: Final = 120.0
 # A worker ends by itself when the requests in flight have had their time, and those that it gave
 # up had half a minute more with Triton, which does not take it well when they are cancelled.
 _END_SECONDS: Final = 35.0
-_SHARED: Final = ("max_load_tokens", "max_in_flight_tokens", "max_result_bytes")
+_SHARED: Final = ("max_load_tokens", "max_in_flight_tokens", "max_result_bytes", "cache_bytes")
 
 
 class Workers:

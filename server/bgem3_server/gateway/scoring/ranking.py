@@ -26,7 +26,8 @@ from bgem3_client.pair_scores import Weights
 from bgem3_client.scores import colbert_score, dense_score, lexical_score
 from bgem3_server.gateway.calls.call import Call
 from bgem3_server.gateway.calls.errors import TooLargeError
-from bgem3_server.gateway.encoding.encoder import Admission, Encoder, check_lengths
+from bgem3_server.gateway.encoding.admission import Admission
+from bgem3_server.gateway.encoding.encoder import Encoder, check_lengths
 from bgem3_server.gateway.encoding.result_memory import answer_bytes
 from bgem3_server.gateway.gateway import Gateway
 from bgem3_server.gateway.scoring.pair_plan import Block, Pair, PairPlan, plan_pairs
