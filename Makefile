@@ -59,13 +59,19 @@ format: install ## Format and mend what can be mended
 full-shape: install ## Export and serve random weights of BGE-M3's true shape (slow: minutes, 8 GB of disk)
 	$(BIN)/python benchmarks/full_shape.py
 
+.PHONY: bench
+bench: install ## Measure side by side with what others use, and write docs/benchmarks.md: make bench OPTIONS=--quick
+	-$(BIN)/bgem3 bench --install-peers
+	$(BIN)/bgem3 bench --page docs/benchmarks.md $(OPTIONS)
+
 .PHONY: overhead
 overhead: install ## Measure what the ensemble adds to the trunk
 	$(BIN)/python benchmarks/ensemble_overhead.py
 
 .PHONY: perf-analyzer
-perf-analyzer: install ## Run perf_analyzer over gRPC and HTTP and write its table to docs/
-	$(BIN)/python benchmarks/perf_analyzer.py --table
+perf-analyzer: install ## Run perf_analyzer over gRPC and HTTP and write its tables and plot to docs/
+	$(BIN)/bgem3 perf -i grpc -i http --output out/perf
+	$(BIN)/python benchmarks/perf_page.py out/perf
 
 .PHONY: fuzz
 fuzz: install ## Send the HTTP service what its OpenAPI document allows and what it does not, for minutes

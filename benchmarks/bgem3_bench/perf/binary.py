@@ -12,15 +12,15 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 import click
 
+from bgem3_bench.perf.errors import PerfAnalyzerMissingError
 from bgem3_client.cache_folder import cache_folder
-from bgem3_client.errors import BgeM3Error
 
-
-class PerfAnalyzerError(BgeM3Error):
-    """There is no ``perf_analyzer`` that can run here, or it failed."""
+SETTING: Final = "BGEM3_PERF_ANALYZER"
+"""The environment variable that names the program."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,28 @@ class WheelFile:
 
 
 # The last release whose wheel has the program; later ones of `perf-analyzer` need glibc 2.38.
-_PROGRAM = WheelFile(
+_PROGRAM: Final = WheelFile(
     requirement="tritonclient==2.50.0",
     sha256="421fbb69ae6ab8cdb2c35b82134fcef2fe11e7af7718b1fcbc53335ab9bfe889",
     name="perf_analyzer",
 )
 # The program is linked with it, also where there is no GPU.
-_CUDA_RUNTIME = WheelFile(
+_CUDA_RUNTIME: Final = WheelFile(
     requirement="nvidia-cuda-runtime-cu12==12.6.77",
     sha256="a84d15d5e1da416dd4774cb42edf5e954a3e60cc945698dc1d5be02321c44dc8",
     name="libcudart.so.12",
 )
+
+HOW_TO_GET_ONE: Final = f"""\
+How to get a perf_analyzer:
+  - Linux x86-64: 'bgem3 perf' fetches one by itself, from the wheel {_PROGRAM.requirement} of the
+    package registry. It needs libb64; on Debian and Ubuntu: apt-get install libb64-0d
+  - elsewhere: NVIDIA's SDK container has one, nvcr.io/nvidia/tritonserver:24.10-py3-sdk
+  - one of your own: put it on PATH, or name it with {SETTING}=/path/to/perf_analyzer"""
+
+_START_SECONDS: Final = 60.0
+# The dynamic loader's exit status where a library is missing.
+_LOADER_FAILED: Final = 127
 
 
 @dataclass(frozen=True)
@@ -58,20 +69,25 @@ class PerfAnalyzer:
 
     Attributes:
         origin: Where it was found, in words.
+        version: What it says when asked for its version.
         library_directory: What the loader must search for it, if anything.
     """
 
     program: Path
     origin: str
+    version: str
     library_directory: Path | None = None
 
     def environment(self) -> dict[str, str]:
         """Return the environment that it runs in."""
-        if self.library_directory is None:
-            return dict(os.environ)
-        inherited = os.environ.get("LD_LIBRARY_PATH")
-        directories = [str(self.library_directory), *([inherited] if inherited else [])]
-        return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(directories)}
+        return _environment(self.library_directory)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    program: Path
+    origin: str
+    library_directory: Path | None = None
 
 
 def find_perf_analyzer(setting: Path | None = None) -> PerfAnalyzer:
@@ -81,25 +97,24 @@ def find_perf_analyzer(setting: Path | None = None) -> PerfAnalyzer:
         setting: The program itself, when it is neither to be looked for nor fetched.
 
     Raises:
-        PerfAnalyzerError: It cannot be fetched, or does not start; the message says what to do.
+        PerfAnalyzerMissingError: It cannot be fetched, or does not start; the message says what to
+            do.
     """
     on_path = shutil.which("perf_analyzer")
     if setting is not None:
-        found = PerfAnalyzer(setting.absolute(), str(setting))
+        found = _Candidate(setting.absolute(), "as asked for")
     elif on_path is not None:
-        found = PerfAnalyzer(Path(on_path), on_path)
+        found = _Candidate(Path(on_path).absolute(), "on PATH")
     else:
         found = _fetched()
-    _check_starts(found)
-    return found
+    return PerfAnalyzer(found.program, found.origin, _version(found), found.library_directory)
 
 
-def _fetched() -> PerfAnalyzer:
+def _fetched() -> _Candidate:
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        raise PerfAnalyzerError(
-            "perf_analyzer can be fetched for Linux x86-64 only: run it in NVIDIA's SDK container "
-            "(nvcr.io/nvidia/tritonserver:YY.MM-py3-sdk) against this server, or name one with "
-            "--program"
+        raise _missing(
+            f"there is no perf_analyzer on PATH, and none can be fetched for {platform.system()} "
+            f"{platform.machine()}"
         )
     # The name says what is in it, so that another pin gets another directory.
     key = hashlib.sha256((_PROGRAM.sha256 + _CUDA_RUNTIME.sha256).encode()).hexdigest()[:16]
@@ -119,7 +134,8 @@ def _fetched() -> PerfAnalyzer:
                 # Another process was quicker; its directory is the same.
                 if not directory.is_dir():
                     raise
-    return PerfAnalyzer(directory / _PROGRAM.name, _PROGRAM.requirement, directory)
+    origin = f"from the wheel {_PROGRAM.requirement} of the package registry"
+    return _Candidate(directory / _PROGRAM.name, origin, directory)
 
 
 def _fetch(file: WheelFile, directory: Path) -> None:
@@ -141,10 +157,7 @@ def _fetch(file: WheelFile, directory: Path) -> None:
             check=False,
         )
         if pip.returncode != 0:
-            raise PerfAnalyzerError(
-                f"pip could not fetch {file.requirement}:\n{pip.stderr.strip()}\n"
-                "Name a perf_analyzer of your own with --program, or put one on PATH"
-            )
+            raise _missing(f"pip could not fetch {file.requirement}:\n{pip.stderr.strip()}")
         (wheel,) = Path(downloads).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             (member,) = (
@@ -153,24 +166,41 @@ def _fetch(file: WheelFile, directory: Path) -> None:
             (directory / file.name).write_bytes(archive.read(member))
 
 
-def _check_starts(found: PerfAnalyzer) -> None:
-    """Run it once: a library it misses shows only then."""
+def _version(found: _Candidate) -> str:
+    """Run it once: a library that it misses shows only then."""
     try:
         run = subprocess.run(
             [found.program, "--version"],
-            env=found.environment(),
+            env=_environment(found.library_directory),
             capture_output=True,
             text=True,
+            timeout=_START_SECONDS,
             check=False,
         )
     except OSError as error:
-        raise PerfAnalyzerError(f"{found.program} cannot be run: {error.strerror}") from error
-    # 127 is the dynamic loader's.
-    if run.returncode == 127:
+        raise _missing(f"{found.program} cannot be run: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise _missing(
+            f"{found.program} --version did not end within {_START_SECONDS:g} s"
+        ) from error
+    if run.returncode == _LOADER_FAILED:
         missing = run.stderr.strip().rpartition("libraries: ")[2]
-        advice = (
-            "apt-get install libb64-0d"
-            if missing.startswith("libb64.so")
-            else "install the package that has it"
+        raise _missing(f"{found.program} ({found.origin}) cannot start: {missing}")
+    if run.returncode != 0:
+        raise _missing(
+            f"{found.program} --version ended with {run.returncode}: {run.stderr.strip()}"
         )
-        raise PerfAnalyzerError(f"perf_analyzer ({found.origin}) cannot start: {missing}; {advice}")
+    # On standard error: "Perf Analyzer Version 2.60.0 (commit 1a2b3c4)"; the wheel's has neither.
+    return " ".join(f"{run.stdout} {run.stderr}".split())
+
+
+def _missing(what: str) -> PerfAnalyzerMissingError:
+    return PerfAnalyzerMissingError(f"{what}\n{HOW_TO_GET_ONE}")
+
+
+def _environment(library_directory: Path | None) -> dict[str, str]:
+    if library_directory is None:
+        return dict(os.environ)
+    inherited = os.environ.get("LD_LIBRARY_PATH")
+    directories = [str(library_directory), *([inherited] if inherited else [])]
+    return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(directories)}

@@ -1,0 +1,1 @@
+"""perf_analyzer driven over ranges of load."""
