@@ -17,12 +17,12 @@ from pathlib import Path
 import click
 import numpy as np
 import numpy.typing as npt
-from machine import this_machine
-from reports import markdown_table, output_directory, write_json
-from repositories import DEMO_NOTE, demo_repository
 from tritonclient import grpc
 
 from bgem3_backend.contract import DENSE, ENSEMBLE, INPUT_IDS, LENGTHS, TEXT, TOKENIZER, TRUNK
+from bgem3_bench.machine import this_machine
+from bgem3_bench.reports import markdown_table, output_directory, write_json
+from bgem3_bench.repositories import DEMO_NOTE, demo_repository
 from bgem3_server.serving import running_triton
 
 LIMIT_MILLISECONDS = 3.0

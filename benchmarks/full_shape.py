@@ -17,14 +17,14 @@ from typing import Final
 
 import click
 import psutil
-from machine import this_machine
-from process_memory import ProcessMemory, process_memory, reset_peak, run_measured
-from real_texts import long_text
-from reports import markdown_table, output_directory, write_json
-from repositories import TRUE_SHAPE_NOTE, export_command
-from true_shape_checkpoint import true_shape_checkpoint
 
 from bgem3_backend.contract import MAX_POSITIONS_TOKENS, TRUNK
+from bgem3_bench.machine import this_machine
+from bgem3_bench.process_memory import ProcessMemory, process_memory, reset_peak, run_measured
+from bgem3_bench.real_texts import long_text
+from bgem3_bench.reports import markdown_table, output_directory, write_json
+from bgem3_bench.repositories import TRUE_SHAPE_NOTE, export_command
+from bgem3_bench.true_shape_checkpoint import true_shape_checkpoint
 from bgem3_client import Client, Embeddings
 from bgem3_client.cache_folder import cache_folder
 from bgem3_client.encode_request import Output

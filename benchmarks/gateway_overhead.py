@@ -20,16 +20,16 @@ from pathlib import Path
 import aiohttp
 import click
 import numpy as np
-from gateway_process import gateway_process
-from machine import this_machine
-from real_texts import real_texts
-from reports import markdown_table, output_directory, write_json
-from repositories import DEMO_NOTE, demo_repository
 
+from bgem3_bench.machine import this_machine
+from bgem3_bench.real_texts import real_texts
+from bgem3_bench.reports import markdown_table, output_directory, write_json
+from bgem3_bench.repositories import DEMO_NOTE, demo_repository
 from bgem3_client import AsyncClient, Limits
 from bgem3_server.gateway.settings import GatewaySettings
 from bgem3_server.serving import running_triton
 from bgem3_server.settings import ServeSettings
+from gateway_process import gateway_process
 
 LATENCY_LIMIT_MILLISECONDS = 2.0
 THROUGHPUT_LIMIT = 0.9
@@ -117,7 +117,8 @@ def main(requests: int, passages: int, rounds: int, repository: Path | None) -> 
 def _passages(count: int) -> list[str]:
     low, high = _PASSAGE_CHARACTERS
     texts = [text for text in real_texts() if low <= len(text) <= high]
-    return [texts[number % len(texts)] for number in range(count)]
+    # No two of them equal: the service computes equal texts once.
+    return [f"{number} {texts[number % len(texts)]}" for number in range(count)]
 
 
 async def _latencies(target: str, url: str, count: int) -> dict[str, list[float]]:
@@ -162,9 +163,9 @@ async def _alone(url: str, count: int = 3000) -> float:
     connector = aiohttp.TCPConnector(limit=_CONCURRENCY)
     async with aiohttp.ClientSession(connector=connector) as session:
         send = _by_http(session, url)
-        await _send_all(send, [_TEXT] * 500)
+        await _send_all(send, [f"{_TEXT} {number}" for number in range(500)])
         began = time.perf_counter()
-        await _send_all(send, [_TEXT] * count)
+        await _send_all(send, [f"{_TEXT} {number}" for number in range(count)])
         return count / (time.perf_counter() - began)
 
 

@@ -19,10 +19,10 @@ from typing import Any
 import click
 import numpy as np
 import orjson
-from machine import this_machine
 from numpy.typing import NDArray
-from reports import markdown_table, output_directory, write_json
 
+from bgem3_bench.machine import this_machine
+from bgem3_bench.reports import markdown_table, output_directory, write_json
 from bgem3_server.gateway.serialization.json import json_pieces
 from bgem3_server.gateway.serialization.pieces import Piece
 from bgem3_server.gateway.serialization.vectors import vectors

@@ -26,17 +26,17 @@ import click
 import numpy as np
 import orjson
 import psutil
-from gateway_process import GatewayProcess, gateway_process
-from machine import this_machine
 from numpy.typing import NDArray
-from real_texts import real_texts
-from reports import output_directory, write_json
-from repositories import DEMO_NOTE, demo_repository
 
+from bgem3_bench.machine import this_machine
+from bgem3_bench.real_texts import real_texts
+from bgem3_bench.reports import output_directory, write_json
+from bgem3_bench.repositories import DEMO_NOTE, demo_repository
 from bgem3_client import Client
 from bgem3_server.gateway.settings import GatewaySettings
 from bgem3_server.serving import running_triton
 from bgem3_server.settings import ServeSettings
+from gateway_process import GatewayProcess, gateway_process
 
 LATENCY_FACTOR_LIMIT = 3.0
 MEMORY_GROWTH_LIMIT = 1.15
@@ -181,9 +181,11 @@ async def _steady(
 
 
 async def _saturate(session: aiohttp.ClientSession, url: str, pool: Pool) -> None:
-    """One request of many texts after the other."""
+    """One request of many texts after the other, which are computed each time."""
+    headers = {"Cache-Control": "no-store"}
+    body = {"texts": pool.texts}
     while True:
-        async with session.post(f"{url}/embed", json={"texts": pool.texts}) as answer:
+        async with session.post(f"{url}/embed", json=body, headers=headers) as answer:
             await answer.read()
             answer.raise_for_status()
 

@@ -21,12 +21,14 @@ QUIET = ServeSettings(grpc_port=0, http_port=0, metrics_port=0, probe_interval_s
 
 @contextmanager
 def live_triton(
-    repository: Path, on_event: Callable[[Event], None] = lambda event: None
+    repository: Path,
+    on_event: Callable[[Event], None] = lambda event: None,
+    settings: ServeSettings = QUIET,
 ) -> Iterator[Addresses]:
     """A live Triton on ports that the system picked; skips where none can run."""
     try:
-        find_installation(QUIET.tritonserver)
+        find_installation(settings.tritonserver)
     except InstallationError as error:
         pytest.skip(f"no Triton can run here: {error}")
-    with running_triton(repository, QUIET, on_event) as addresses:
+    with running_triton(repository, settings, on_event) as addresses:
         yield addresses

@@ -91,3 +91,37 @@ def test_the_cls_row_is_not_looked_at():
     states[0] = np.nan
 
     assert torch.equal(expected, run(states, [3, 4]).vectors)
+
+
+def test_a_vector_too_long_to_be_normalised_is_an_error():
+    """Its numbers are finite and its length is not: normalised, it would be zero."""
+    states = states_of([3])
+    states[1] = 3e38
+
+    with pytest.raises(NotFiniteError, match="the ColBERT head gave a vector that is not finite"):
+        run(states, [3])
+
+
+@pytest.mark.parametrize("rows", [1, 12, 31, 32])
+def test_few_rows_are_multiplied_like_many(rows):
+    """At BGE-M3's width: a text's vectors are the same alone and beside others."""
+    random = torch.Generator().manual_seed(0)
+    head = ColbertHead(
+        LinearHead(
+            torch.randn(1024, 1024, generator=random) / 32, torch.randn(1024, generator=random)
+        )
+    )
+    states = torch.randn(200, 1024, generator=random)
+    alone = head(states[: rows + 1], torch.tensor([rows + 1]))
+    beside = head(states, torch.tensor([rows + 1, 199 - rows]))
+
+    np.testing.assert_allclose(beside.vectors[:rows].numpy(), alone.vectors.numpy(), atol=1e-6)
+
+
+def test_hidden_states_are_left_as_they_were():
+    """Other steps read them too."""
+    states = states_of([3, 4])
+    before = states.copy()
+    run(states, [3, 4])
+
+    np.testing.assert_array_equal(before, states)

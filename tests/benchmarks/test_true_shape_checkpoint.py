@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-import true_shape_checkpoint
 from transformers import XLMRobertaModel
 
+from bgem3_bench import true_shape_checkpoint
 from bgem3_export.checkpoint import Checkpoint
 
 

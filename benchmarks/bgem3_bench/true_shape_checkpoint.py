@@ -1,6 +1,6 @@
 """A checkpoint of BGE-M3's true shape with random weights: its memory and speed, not its meaning.
 
-``python benchmarks/true_shape_checkpoint.py DIR`` writes 2.3 GB. The layout is BAAI/bge-m3's, the
+``python -m bgem3_bench.true_shape_checkpoint DIR`` writes 2.3 GB. The layout is BAAI/bge-m3's, the
 tokenizer the demo model's; the same seed gives the same bytes.
 """
 

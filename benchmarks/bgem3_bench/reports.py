@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from machine import this_machine
+
+from bgem3_bench.machine import this_machine
 
 
 def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -27,5 +28,5 @@ def write_json(path: Path, results: dict[str, Any]) -> None:
 
 
 def output_directory() -> Path:
-    """Return the folder, left out of the repository, that measurements go to."""
-    return Path(__file__).resolve().parent.parent / "out" / "benchmarks"
+    """Return the folder, below the working directory, that measurements go to."""
+    return Path("out") / "benchmarks"

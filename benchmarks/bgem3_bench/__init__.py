@@ -1,0 +1,1 @@
+"""Measurements that a user can run: the service beside its peers, and perf_analyzer."""
