@@ -20,9 +20,10 @@ StartServe = Callable[..., Serve]
 
 
 def embed(url: str, text: str = "hello") -> httpx.Response:
-    """Ask for the dense vector of a text, on a connection of its own."""
+    """Ask for the dense vector of a text, on a connection of its own, computed for it alone."""
     body = {"model": "bge_m3", "input": [text]}
-    return httpx.post(f"{url}/v1/embeddings", json=body, timeout=60, verify=False)
+    headers = {"cache-control": "no-store"}
+    return httpx.post(f"{url}/v1/embeddings", json=body, headers=headers, timeout=60, verify=False)
 
 
 def free_port() -> int:
