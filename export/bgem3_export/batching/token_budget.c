@@ -12,8 +12,8 @@
  *
  * One thing is not in Triton's documentation. A batch that waits for an instance goes on taking
  * requests, and each time Triton calls ModelBatchInitialize anew, as if the batch were empty; a
- * strategy that believes it keeps no budget while the model is busy (triton-inference-server/server
- * issue 6458). So the batch is recognised here, by the place where Triton keeps its user pointer.
+ * strategy that believes it keeps no budget while the model is busy
+ * (triton-inference-server/server#6458). So the batch is recognised here, by the place where Triton keeps its user pointer.
  * Triton opens a new batch twice, with nothing but ModelBatchFinalize in between (NewPayload and
  * then GetDynamicBatch in core's dynamic_batch_scheduler.cc), and one that it goes on filling once.
  *
