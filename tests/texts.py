@@ -16,32 +16,9 @@ from functools import cache
 from math import ceil
 from pathlib import Path
 
-TEXTS_FILE = Path(__file__).parent / "data" / "texts.jsonl"
+from bgem3_bench.real_texts import CHARACTERS_PER_TOKEN
 
-# Characters to a token of XLM-RoBERTa's vocabulary on these very texts, rounded up, so that a long
-# text has at least the tokens that were asked for.
-CHARACTERS_PER_TOKEN = {
-    "zh": 1.45,
-    "zh-Hant": 1.45,
-    "ja": 1.8,
-    "ko": 2.1,
-    "ar": 3.2,
-    "he": 3.2,
-    "bn": 3.4,
-    "hi": 3.6,
-    "fa": 3.6,
-    "vi": 3.8,
-    "th": 3.9,
-    "sw": 3.9,
-    "pt": 4.2,
-    "tr": 4.2,
-    "ru": 4.2,
-    "fr": 4.3,
-    "ta": 4.4,
-    "de": 4.4,
-    "es": 4.4,
-    "en": 4.5,
-}
+TEXTS_FILE = Path(__file__).parent / "data" / "texts.jsonl"
 
 
 @dataclass(frozen=True)
