@@ -13,6 +13,7 @@ from tiny_checkpoint import write_tiny_checkpoint
 
 from bgem3_export.checkpoint import Checkpoint
 from bgem3_export.source import Source, find_source
+from bgem3_export.trunk_graph import write_trunk_graph
 
 # A busy machine is no reason to fail.
 settings.register_profile("no deadline", deadline=None)
@@ -33,6 +34,27 @@ class RecordedProgress:
     def part(self, done: int, total: int) -> None:
         """Remember a part."""
         self.parts.append((done, total))
+
+
+@pytest.fixture(scope="module")
+def pytorch(tmp_path_factory):
+    """The tiny trunk in transformers, and its checkpoint."""
+    directory = tmp_path_factory.mktemp("tiny")
+    return write_tiny_checkpoint(directory), Checkpoint(directory)
+
+
+@pytest.fixture(scope="module", params=("fp32", "fp16"))
+def precision(request) -> str:
+    """Of the graph."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def directory(pytorch, precision, tmp_path_factory) -> Path:
+    """The graphs of the tiny trunk."""
+    directory = tmp_path_factory.mktemp(precision)
+    write_trunk_graph(pytorch[1], directory, precision)
+    return directory
 
 
 @pytest.fixture

@@ -18,14 +18,14 @@ from reference_operators import (
     SkipLayerNormalization,
     evaluate,
 )
-from tiny_checkpoint import LAYERS, MAX_LENGTH_TOKENS, PAD, write_tiny_checkpoint
+from tiny_checkpoint import LAYERS, MAX_LENGTH_TOKENS, PAD
 
 from bgem3_backend.contract import TOKENIZER, TRUNK
 from bgem3_backend.text_tokenizer import TextTokenizer, Truncation
-from bgem3_export.checkpoint import TOKENIZER_FILE, Checkpoint
+from bgem3_export.checkpoint import TOKENIZER_FILE
 from bgem3_export.manifest import Manifest
 from bgem3_export.reference_texts import REFERENCE_TEXTS
-from bgem3_export.trunk_graph import CUDA_GRAPH_FILE, GRAPH_FILE, write_trunk_graph
+from bgem3_export.trunk_graph import CUDA_GRAPH_FILE, GRAPH_FILE
 
 KERNELS = json.loads((Path(__file__).parent / "data" / "cuda_kernels.json").read_text())
 TYPES = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16}
@@ -33,27 +33,6 @@ TYPES = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16}
 # What ONNX Runtime computes on the CPU by design, although CUDA has kernels: scalars made of a
 # shape, which is known there, for operators that want it there. Its log says so for both versions.
 ON_THE_CPU = {"token_count_scalar", "text_count_scalar"}
-
-
-@pytest.fixture(scope="module")
-def pytorch(tmp_path_factory):
-    """The tiny trunk in transformers, and its checkpoint."""
-    directory = tmp_path_factory.mktemp("tiny")
-    return write_tiny_checkpoint(directory), Checkpoint(directory)
-
-
-@pytest.fixture(scope="module", params=TYPES)
-def precision(request) -> str:
-    """Of the graph."""
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def directory(pytorch, precision, tmp_path_factory) -> Path:
-    """The graphs of the tiny trunk."""
-    directory = tmp_path_factory.mktemp(precision)
-    write_trunk_graph(pytorch[1], directory, precision)
-    return directory
 
 
 @pytest.fixture(scope="module")

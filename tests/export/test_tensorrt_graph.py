@@ -13,10 +13,9 @@ import torch
 from graph_types import typed_nodes
 from onnx import TensorProto
 from reference_operators import feeds
-from tiny_checkpoint import LAYERS, MAX_LENGTH_TOKENS, PAD, write_tiny_checkpoint
+from tiny_checkpoint import LAYERS, MAX_LENGTH_TOKENS, PAD
 
-from bgem3_export.checkpoint import Checkpoint
-from bgem3_export.trunk_graph import GRAPH_FILE, TENSORRT_GRAPH_FILE, write_trunk_graph
+from bgem3_export.trunk_graph import GRAPH_FILE, TENSORRT_GRAPH_FILE
 
 OPERATORS = json.loads((Path(__file__).parent / "data" / "tensorrt_operators.json").read_text())
 TYPES = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16}
@@ -26,27 +25,6 @@ SHAPE_INPUTS = {"Range": range(3), "Reshape": [1], "Split": [1], "Squeeze": [1],
 
 
 COMPARISONS = {"Equal", "GreaterOrEqual", "Less", "LessOrEqual"}
-
-
-@pytest.fixture(scope="module")
-def pytorch(tmp_path_factory):
-    """The tiny trunk in transformers, and its checkpoint."""
-    directory = tmp_path_factory.mktemp("tiny")
-    return write_tiny_checkpoint(directory), Checkpoint(directory)
-
-
-@pytest.fixture(scope="module", params=TYPES)
-def precision(request) -> str:
-    """Of the graph."""
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def directory(pytorch, precision, tmp_path_factory) -> Path:
-    """The graphs of the tiny trunk."""
-    directory = tmp_path_factory.mktemp(precision)
-    write_trunk_graph(pytorch[1], directory, precision)
-    return directory
 
 
 @pytest.fixture(scope="module")
