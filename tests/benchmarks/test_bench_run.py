@@ -12,7 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from new_process import call_in_new_process
 
+from bgem3_bench import run as bench_run
 from bgem3_bench.mixes import Mix
 from bgem3_bench.model_shape import TrunkShape
 from bgem3_bench.plan import Cell, LatencyCell, Model, Plan, latency_requests
@@ -77,15 +79,17 @@ def plan(*systems, mixes=(GOOD,), latency=(), **settings):
     )
 
 
+class ConstantLimit:
+    """In place of multiplying matrices: starting PyTorch for it takes seconds."""
+
+    def measure(self, precision):
+        return 1e12, "constant"
+
+
 @pytest.fixture
 def constant_limit(monkeypatch):
-    """Do not multiply matrices: starting PyTorch for it takes seconds."""
-
-    class Constant:
-        def measure(self, precision):
-            return 1e12, "constant"
-
-    monkeypatch.setattr("bgem3_bench.run.running_limit_meter", lambda *_: nullcontext(Constant()))
+    """Do not multiply matrices."""
+    monkeypatch.setattr(bench_run, "running_limit_meter", lambda *_: nullcontext(ConstantLimit()))
 
 
 @pytest.fixture
@@ -197,25 +201,31 @@ def test_what_cannot_be_started_becomes_a_row(measure):
     assert 1 == len(cell(results, REFERENCE, "good").passes)
 
 
-@pytest.mark.usefixtures("constant_limit")
-def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(measure):
+def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(tmp_path):
     """The pass that hangs is given up, the one before it is in the results."""
-    before = children()
-    sleeping = Mix("sleep", "", ("sleep",), (5,))
-
-    def interrupt_soon(what):
-        if "sleep" in what and REFERENCE in what:
-            threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
-
     began = time.monotonic()
-    results, _ = measure(plan(mixes=(GOOD, sleeping), cell_timeout_seconds=60), interrupt_soon)
+    results, left = call_in_new_process(interrupted_run, tmp_path)
 
     assert time.monotonic() - began < 40
     assert not results.run.complete
     assert (INTERRUPTED,) == results.run.notes
     assert 1 == len(cell(results, REFERENCE, "good").passes)
     assert () == cell(results, REFERENCE, "sleep").passes
-    assert before == children()
+    assert [] == left
+
+
+def interrupted_run(folder):
+    """Carry out a plan whose second cell hangs, and is interrupted."""
+    sleeping = Mix("sleep", "", ("sleep",), (5,))
+
+    def interrupt_soon(what):
+        if "sleep" in what and REFERENCE in what:
+            threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    description = plan(mixes=(GOOD, sleeping), cell_timeout_seconds=60)
+    bench_run.running_limit_meter = lambda *_: nullcontext(ConstantLimit())
+    results = Run(description, folder / "logs", Watcher(interrupt_soon)).measure()
+    return results, children()
 
 
 @pytest.mark.usefixtures("constant_limit")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from new_process import call_in_new_process
 
 from bgem3_bench.perf import run
 from bgem3_bench.perf.binary import PerfAnalyzer
@@ -37,19 +38,18 @@ def measure(make_perf_analyzer, folder, tmp_path):
     """Return a function that measures with a script."""
 
     def measure(script: str, load: Load = EIGHT, **options):
-        program = make_perf_analyzer(script)
-        settings = {"max_length": None, "shared_memory": "none", "output_bytes": 4096}
-        settings |= {"window": Window(request_count=50), "timeout_seconds": 30.0, **options}
-        runner = Runner(
-            PerfAnalyzer(program, "a script", "1"),
-            folder,
-            "texts.json",
-            tmp_path / "log",
-            RunOptions(**settings),
-        )
-        return runner.measure(TRITON, "bge_m3", load)
+        return measure_with(make_perf_analyzer(script), folder, tmp_path / "log", load, **options)
 
     return measure
+
+
+def measure_with(program: Path, folder: Path, log_file: Path, load: Load = EIGHT, **options):
+    """Measure with a program that stands in for perf_analyzer."""
+    settings = {"max_length": None, "shared_memory": "none", "output_bytes": 4096}
+    settings |= {"window": Window(request_count=50), "timeout_seconds": 30.0, **options}
+    analyzer = PerfAnalyzer(program, "a script", "1")
+    runner = Runner(analyzer, folder, "texts.json", log_file, RunOptions(**settings))
+    return runner.measure(TRITON, "bge_m3", load)
 
 
 def wait_for(file: Path) -> None:
@@ -164,17 +164,25 @@ def test_a_hanging_one_is_ended_with_all_that_it_started(measure, folder, monkey
         assert not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == "zombie"
 
 
-def test_an_interruption_lets_it_finish(measure, folder):
+def test_an_interruption_lets_it_finish(make_perf_analyzer, folder, tmp_path):
     """It gets a SIGINT, on which it waits for the answers under way, and is waited for."""
     script = "trap 'echo done > finished; exit 0' INT\necho $$ > pid\nwhile :; do sleep 0.1; done\n"
+
+    with pytest.raises(KeyboardInterrupt):
+        call_in_new_process(
+            interrupted_measurement, make_perf_analyzer(script), folder, tmp_path / "log"
+        )
+
+    assert "done\n" == (folder / "finished").read_text()
+    assert not psutil.pid_exists(int((folder / "pid").read_text()))
+
+
+def interrupted_measurement(program: Path, folder: Path, log_file: Path) -> None:
+    """Measure, and be interrupted as soon as the program runs."""
 
     def interrupt() -> None:
         wait_for(folder / "pid")
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        measure(script)
-
-    assert "done\n" == (folder / "finished").read_text()
-    assert not psutil.pid_exists(int((folder / "pid").read_text()))
+    measure_with(program, folder, log_file)
