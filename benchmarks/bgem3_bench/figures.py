@@ -28,6 +28,7 @@ class ThroughputFigures:
     Attributes:
         ratio: Of its speed to the baseline's, the median of the rounds' ratios.
         padding_efficiency: Real tokens by computed tokens.
+        attention_efficiency: The same of attention, where it pads and the linear layers do not.
         share_of_limit: Of what the matrix multiplications alone would allow in its precision.
         missing_tokens: How many tokens of the mix it did not compute, having cut the texts.
     """
@@ -42,6 +43,7 @@ class ThroughputFigures:
     peak_bytes: int | None
     cpu_seconds_per_million_tokens: float | None
     padding_efficiency: float | None
+    attention_efficiency: float | None
     share_of_limit: Spread | None
     missing_tokens: int
     accuracy: Accuracy | None
@@ -137,7 +139,6 @@ class Figures:
         seconds = [one.seconds for one in cell.passes]
         tokens = min([sum(mix.lengths), *(one.tokens for one in cell.passes if one.tokens)])
         cpu = [one.cpu_seconds for one in cell.passes if one.cpu_seconds is not None]
-        computed = [one.computed_tokens for one in cell.passes if one.computed_tokens]
         # In the first round the vectors are saved, which takes memory of its own.
         later = [one for one in cell.passes if one.round > 0] or cell.passes
         peaks = [one.peak_bytes for one in later if one.peak_bytes is not None]
@@ -151,7 +152,8 @@ class Figures:
             ratio=self._ratio(cell, speeds),
             peak_bytes=max(peaks, default=None),
             cpu_seconds_per_million_tokens=(statistics.median(cpu) / tokens * 1e6 if cpu else None),
-            padding_efficiency=tokens / statistics.median(computed) if computed else None,
+            padding_efficiency=_share(tokens, [one.computed_tokens for one in cell.passes]),
+            attention_efficiency=_share(tokens, [one.attention_tokens for one in cell.passes]),
             share_of_limit=self._share_of_limit(cell, speeds),
             missing_tokens=sum(mix.lengths) - tokens,
             accuracy=cell.accuracy,
@@ -188,6 +190,11 @@ class Figures:
             requests_per_second=_spread(rates),
             failure=cell.failure or self.systems[cell.system].failure,
         )
+
+
+def _share(tokens: int, computed: Sequence[int | None]) -> float | None:
+    known = [count for count in computed if count]
+    return tokens / statistics.median(known) if known else None
 
 
 def _tokens_per_second(cell: Throughput, mix: MixDescription) -> dict[int, float]:

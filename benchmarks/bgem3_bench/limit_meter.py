@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bgem3_backend.settings import BackendSettings
 from bgem3_bench.model_shape import TrunkShape
 from bgem3_bench.results import Precision
 from bgem3_bench.worker_process import WorkerCommand, WorkerProcess
 
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "bf16", "int8")
 _SECONDS: Final = 0.6
+# As many rows as the trunk computes at once in OpenVINO.
+_TOKENS: Final = 1024
 _TIMEOUT_SECONDS: Final = 120.0
 _COMMAND: Final = WorkerCommand(
     "matmul-limit", (sys.executable, "-P", "-m", "bgem3_bench.workers.matmul_limit")
@@ -35,8 +36,7 @@ class LimitMeter:
             "measure",
             _TIMEOUT_SECONDS,
             shapes=self._shape.linear_shapes,
-            # As many rows as the CPU trunk computes at once.
-            tokens=BackendSettings().microbatch_tokens,
+            tokens=_TOKENS,
             threads=self._threads,
             precision=precision,
             seconds=_SECONDS,

@@ -171,12 +171,20 @@ def _detail(row: ThroughputFigures) -> tuple[str, ...]:
         *_accuracy(row),
         _or_nothing(row.peak_bytes, lambda value: f"{value / _GB:.2f}"),
         _or_nothing(row.cpu_seconds_per_million_tokens, _whole),
-        _or_nothing(row.padding_efficiency, lambda value: f"{value:.3f}"),
+        _padding(row),
         _or_nothing(
             _median(row.share_of_limit),
             lambda value: f"{100 * value:.0f}% {row.system.precision}",
         ),
     )
+
+
+def _padding(row: ThroughputFigures) -> str:
+    if row.padding_efficiency is None:
+        return NOTHING
+    attention = row.attention_efficiency
+    inside = "" if attention is None else f" (attention {attention:.2f})"
+    return f"{row.padding_efficiency:.3f}{inside}"
 
 
 def _accuracy(row: ThroughputFigures) -> tuple[str, str, str]:

@@ -90,6 +90,10 @@ class Pass(_Part):
     cpu_seconds: float | None = Field(description="Of the system's processes")
     tokens: int | None = Field(description="Real tokens, as the system counts them")
     computed_tokens: int | None = Field(description="With padding; None where it does not tell")
+    attention_tokens: int | None = Field(
+        default=None,
+        description="The same in attention, where more are padded there than in the linear layers",
+    )
     peak_bytes: int | None = Field(
         description="Most memory of its processes during the pass; in round 0 with that for saving "
         "the vectors"

@@ -193,6 +193,7 @@ class Run:
                     cpu_seconds=answer["cpu_seconds"],
                     tokens=answer["tokens"],
                     computed_tokens=answer["computed_tokens"],
+                    attention_tokens=answer["attention_tokens"],
                     peak_bytes=memory["peak_bytes"],
                 )
             )

@@ -30,11 +30,12 @@ class BackendSettings(BaseSettings):
         description="Most tokens, after truncation, that one request may hold; their hidden "
         "states stay in memory until the heads have read them (4 KB a token in FP32).",
     )
-    microbatch_tokens: int = Field(
-        512,
+    microbatch_tokens: int | None = Field(
+        None,
         ge=1,
         description="Tokens, padding in attention included, that the CPU trunk computes at once; "
-        "a longer text is computed alone.",
+        "a longer text is computed alone. By default what is fastest in the engine: 1,024 in "
+        "OpenVINO, 512 in ONNX Runtime.",
     )
     trunk_engine: Literal[
         "auto", "openvino-bf16", "openvino-int8", "openvino-fp32", "onnxruntime-fp32"

@@ -23,7 +23,7 @@ def test_the_defaults_are_those_of_the_worked_example():
 
     assert 2048 == settings.max_texts_per_request
     assert 1024 * 32 == 4 * 8192 == settings.max_request_tokens
-    assert 512 == settings.microbatch_tokens
+    assert settings.microbatch_tokens is None  # the engine's
     assert len(os.sched_getaffinity(0)) == settings.trunk_threads
 
 

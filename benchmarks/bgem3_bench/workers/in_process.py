@@ -71,7 +71,7 @@ class InProcess(System):
         self._colbert = ColbertHead(
             LinearHead.load(file(COLBERT_HEAD.name, "colbert_linear.safetensors"), cpu)
         )
-        self.computed_tokens = 0
+        self.computed_tokens = self.attention_tokens = 0
         engine = self._trunk.engine.description
         return Loaded(
             {**versions("bgem3-triton", "torch"), engine.name.partition("-")[0]: engine.version},
@@ -116,9 +116,11 @@ class InProcess(System):
         packed = self._tokenizer.pack(self._tokenizer.encode(texts), self._truncation)
         return int(packed.texts.lengths.sum())
 
-    def _count(self, _tokens: int, padded_tokens: int) -> None:
+    def _count(self, tokens: int, padded_tokens: int) -> None:
         assert self.computed_tokens is not None
-        self.computed_tokens += padded_tokens
+        assert self.attention_tokens is not None
+        self.computed_tokens += tokens
+        self.attention_tokens += padded_tokens
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ class Served(System):
         )
         triton = self._resources.enter_context(running_triton(repository, settings))
         self._read_metrics = partial(read_trunk_metrics, triton.metrics)
-        self.computed_tokens = 0
+        self.computed_tokens = self.attention_tokens = 0
         engine = self._read_metrics().engine
         self._url = triton.grpc
         if options["protocol"] == "bgem3":
@@ -88,13 +88,23 @@ class Served(System):
 
     @property
     def computed_tokens(self) -> int | None:
-        """Tokens that the trunk has computed since this was set, padding included."""
+        """Tokens that the trunk has computed since this was set."""
         now = self._read_metrics().computed_tokens
         return None if now is None else now - self._computed_before
 
     @computed_tokens.setter
     def computed_tokens(self, tokens: int | None) -> None:
         self._computed_before = (self._read_metrics().computed_tokens or 0) - (tokens or 0)
+
+    @property
+    def attention_tokens(self) -> int | None:
+        """The same with the padding inside attention."""
+        now = self._read_metrics().attention_tokens
+        return None if now is None else now - self._attention_before
+
+    @attention_tokens.setter
+    def attention_tokens(self, tokens: int | None) -> None:
+        self._attention_before = (self._read_metrics().attention_tokens or 0) - (tokens or 0)
 
     def encode(self, texts: list[str], outputs: frozenset[str], batch_size: int | None) -> Any:
         """Send all texts and wait for all answers."""

@@ -14,11 +14,13 @@ class TrunkMetrics:
 
     Attributes:
         engine: What runs it.
-        computed_tokens: Since Triton began, with the padding inside attention.
+        computed_tokens: Since Triton began.
+        attention_tokens: The same with the padding inside attention.
     """
 
     engine: str | None
     computed_tokens: int | None
+    attention_tokens: int | None
 
 
 def read_trunk_metrics(url: str) -> TrunkMetrics:
@@ -34,8 +36,13 @@ def read_trunk_metrics(url: str) -> TrunkMetrics:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+    def count(name: str) -> int | None:
+        return int(samples[name].value) if name in samples else None
+
     engine = samples.get("bgem3_trunk_engine_info")
-    computed = samples.get("bgem3_trunk_padded_tokens_total")
     return TrunkMetrics(
-        engine.labels["engine"] if engine else None, int(computed.value) if computed else None
+        engine.labels["engine"] if engine else None,
+        count("bgem3_trunk_tokens_total"),
+        count("bgem3_trunk_padded_tokens_total"),
     )

@@ -11,8 +11,8 @@ op          request                             answer, beside ``"ok": true``
 ``tune``    ``texts``, ``outputs``,             ``batch_size``, ``seconds_by_batch_size``,
             ``batch_sizes`` (optional)          ``settings``
 ``encode``  ``texts``, ``outputs``,             ``seconds``, ``cpu_seconds``, ``tokens``,
-            ``batch_size`` (a number, null for  ``computed_tokens``, ``batch_size``
-            the default, "best" for what
+            ``batch_size`` (a number, null for  ``computed_tokens``,
+            the default, "best" for what        ``attention_tokens``, ``batch_size``
             ``tune`` found), ``save``
 ``latency`` ``texts``, ``outputs``,             ``latencies_seconds``, ``seconds``
             ``concurrency``
@@ -126,12 +126,14 @@ class System(ABC):
         counts_itself: Whether this process is part of the system. The client of a server is not.
         computed_tokens: Tokens that went through the model, padding included: the system adds to
             it, and each measurement starts it at 0. None where the system does not show it.
+        attention_tokens: The same in attention, where more are padded there than elsewhere.
     """
 
     outputs: ClassVar[frozenset[str]] = frozenset({"dense"})
     serialised: ClassVar[bool] = True
     counts_itself: ClassVar[bool] = True
     computed_tokens: int | None = None
+    attention_tokens: int | None = None
 
     @abstractmethod
     def load(
@@ -350,11 +352,14 @@ class _Worker:
         tokens = self._tokens(texts)
         if self._system.computed_tokens is not None:
             self._system.computed_tokens = 0
+        if self._system.attention_tokens is not None:
+            self._system.attention_tokens = 0
         cpu_seconds, begin = cpu_seconds_of(self._process_ids()), time.perf_counter()
         results = self._system.encode(texts, outputs, batch_size)
         seconds = time.perf_counter() - begin
         cpu_seconds = cpu_seconds_of(self._process_ids()) - cpu_seconds
         computed_tokens = self._system.computed_tokens
+        attention_tokens = self._system.attention_tokens
         if request.get("save"):
             self._system.embeddings(results, outputs).save(Path(request["save"]))
         return {
@@ -362,6 +367,7 @@ class _Worker:
             "cpu_seconds": cpu_seconds,
             "tokens": tokens,
             "computed_tokens": computed_tokens,
+            "attention_tokens": attention_tokens,
             "batch_size": batch_size,
         }
 

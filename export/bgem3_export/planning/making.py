@@ -7,6 +7,7 @@ from typing import Final
 
 from bgem3_backend.contract import TRUNK
 from bgem3_backend.settings import BackendSettings
+from bgem3_backend.trunk.engine import FASTEST_MICROBATCH_TOKENS
 from bgem3_export.errors import PlanError
 from bgem3_export.manifest import Manifest
 from bgem3_export.planning.cpu import CpuRequest, plan_cpu
@@ -78,7 +79,9 @@ def plan_for_cpu(repository: Path, memory_bytes: int) -> Plan:
     settings = BackendSettings()
     request = CpuRequest(
         memory_bytes=memory_bytes,
-        microbatch_tokens=settings.microbatch_tokens,
+        # The planner knows ONNX Runtime's memory.
+        microbatch_tokens=settings.microbatch_tokens
+        or FASTEST_MICROBATCH_TOKENS["onnxruntime-fp32"],
         request_tokens=settings.max_request_tokens,
         in_flight_tokens=_IN_FLIGHT_TOKENS,
     )

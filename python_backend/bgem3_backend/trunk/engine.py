@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
@@ -15,6 +15,14 @@ EngineName = Literal["openvino-bf16", "openvino-int8", "openvino-fp32", "onnxrun
 """A library and the precision of its matrix multiplications."""
 
 Output = npt.NDArray[Any]
+
+FASTEST_MICROBATCH_TOKENS: Final[Mapping[EngineName, int]] = {
+    "openvino-bf16": 1024,
+    "openvino-int8": 1024,
+    "openvino-fp32": 1024,
+    "onnxruntime-fp32": 512,
+}
+"""Tokens to compute at once, by measurement at BGE-M3's shape (``benchmarks/cpu_trunk.py``)."""
 
 TRUNK_OUTPUTS: Final = tuple(tensor.name for tensor in TRUNK.outputs)
 """``dense`` and ``hidden_states``: what the graph without heads gives."""

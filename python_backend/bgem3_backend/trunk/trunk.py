@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bgem3_backend.contract import DENSE, HIDDEN_STATES, TRUNK, Dim, Tensor
 from bgem3_backend.packed_texts import Int32Array, PackedTexts
-from bgem3_backend.trunk.engine import Output, TrunkEngine
+from bgem3_backend.trunk.engine import FASTEST_MICROBATCH_TOKENS, Output, TrunkEngine
 from bgem3_backend.trunk.microbatches import plan_microbatches
 
 # The rows that a text has in an output, by the output's first dimension.
@@ -55,15 +55,17 @@ class TrunkOutput:
 class Trunk:
     """Feeds an engine with texts of like length, with bounded memory whatever the lengths."""
 
-    def __init__(self, engine: TrunkEngine, microbatch_tokens: int) -> None:
+    def __init__(self, engine: TrunkEngine, microbatch_tokens: int | None) -> None:
         """Keep the engine.
 
         Args:
             engine: Runs the graph.
-            microbatch_tokens: See :func:`plan_microbatches`.
+            microbatch_tokens: See :func:`plan_microbatches`; None: what the engine is fastest with.
         """
         self.engine = engine
-        self._microbatch_tokens = microbatch_tokens
+        self._microbatch_tokens = (
+            microbatch_tokens or FASTEST_MICROBATCH_TOKENS[engine.description.name]
+        )
 
     def run(
         self,
