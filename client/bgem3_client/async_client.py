@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
-from bgem3_backend.contract import ENSEMBLE, MAX_POSITIONS_TOKENS, TOKEN_STATES, TOKENIZER
+from bgem3_backend.contract import ENSEMBLE, MAX_POSITIONS_TOKENS
 from bgem3_client.address import Address
-from bgem3_client.answer import read_answer
 from bgem3_client.deadline import Deadline
 from bgem3_client.embeddings import Embeddings
 from bgem3_client.encode_request import (
@@ -26,27 +24,18 @@ from bgem3_client.encode_request import (
 from bgem3_client.errors import (
     AccessError,
     ClientClosedError,
-    ContractError,
     DeadlineError,
     InvalidInputError,
     ServerError,
-    ServerOutOfMemoryError,
 )
 from bgem3_client.headers import checked_headers
 from bgem3_client.limits import Limits
 from bgem3_client.model_info import ModelInfo
 from bgem3_client.pair_scores import ScoreName, Weights, score_pairs
 from bgem3_client.retry_policy import RetryPolicy
-from bgem3_client.splitting import estimated_tokens, split
+from bgem3_client.text_encoder import TextEncoder
 from bgem3_client.tls import TLS
-from bgem3_client.transports import (
-    ConfiguredTransport,
-    InferRequest,
-    InferResponse,
-    Transport,
-    connect,
-    connect_triton,
-)
+from bgem3_client.transports import Transport, connect, connect_triton
 
 DEFAULT_TIMEOUT_SECONDS: Final = 300.0
 DEFAULT_LIMITS: Final = Limits()
@@ -110,10 +99,11 @@ class AsyncClient:
         )
         self._model = model
         self._model_version = model_version
-        self._limits = limits
         self._timeout_seconds = timeout_seconds
         self._retries = retries
-        self._in_flight = asyncio.Semaphore(limits.max_in_flight)
+        self._encoder = TextEncoder(
+            self._transport, model, model_version, limits, retries, self._check_usable
+        )
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._process_id = os.getpid()
         self._closed = False
@@ -174,12 +164,8 @@ class AsyncClient:
         encoded = encode_texts(texts)
         call_headers = checked_headers(headers or {})
         deadline = self._deadline(timeout_seconds)
-        requests = split([estimated_tokens(text, max_length) for text in encoded], self._limits)
         async with deadline.enforced():
-            answers = await self._encode_all(
-                encoded, list(requests), options, call_headers, deadline
-            )
-        return Embeddings.concatenate(answers)
+            return await self._encoder.encode(encoded, options, call_headers, deadline)
 
     async def compute_score(
         self,
@@ -293,142 +279,13 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _encode_all(
-        self,
-        texts: list[bytes],
-        requests: list[slice],
-        options: EncodeOptions,
-        headers: Mapping[str, str],
-        deadline: Deadline,
-    ) -> list[Embeddings]:
-        """Encode the texts of each request, some at once; return the answers in order."""
-        if len(requests) == 1:
-            # Most calls: without the tasks that several need.
-            return [await self._encode_part(texts, requests[0], options, headers, deadline)]
-        answers: dict[int, Embeddings] = {}
-        waiting = iter(enumerate(requests))
-
-        async def work() -> None:
-            # All workers take from one iterator, so a call of a million texts has few tasks.
-            for position, part in waiting:
-                answers[position] = await self._encode_part(texts, part, options, headers, deadline)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._limits.max_in_flight, len(requests))):
-                    group.create_task(work())
-        except BaseExceptionGroup as errors:
-            # The first one counts: it cancelled the others.
-            first = errors.exceptions[0]
-            raise first from first.__cause__
-        return [answers[position] for position in range(len(requests))]
-
-    async def _encode_part(
-        self,
-        texts: list[bytes],
-        part: slice,
-        options: EncodeOptions,
-        headers: Mapping[str, str],
-        deadline: Deadline,
-    ) -> Embeddings:
-        request = InferRequest(
-            tuple(texts[part]),
-            options.tensors,
-            options.parameters,
-            self._model,
-            self._model_version,
-            headers=headers,
-        )
-
-        async def attempt() -> InferResponse:
-            async with self._in_flight:
-                self._check_usable()
-                return await self._transport.infer(
-                    replace(request, timeout_seconds=deadline.remaining_seconds())
-                )
-
-        try:
-            response = await self._retries.run(attempt, deadline)
-        except InvalidInputError as error:
-            if error.index is None:
-                await self._check_offers(options, deadline)
-                if pieces := await self._pieces(texts, part, options, deadline):
-                    return Embeddings.concatenate(
-                        [
-                            await self._encode_part(texts, piece, options, headers, deadline)
-                            for piece in pieces
-                        ]
-                    )
-                raise
-            in_call = InvalidInputError(str(error), index=part.start + error.index)
-            in_call.add_note(f"about texts[{in_call.index}]")
-            raise in_call from error
-        except ServerOutOfMemoryError as error:
-            tokens = sum(estimated_tokens(text, options.max_length) for text in request.texts)
-            raise ServerOutOfMemoryError(
-                f"{error} (number of texts: {len(request.texts)}, tokens: about {tokens:,} at most)"
-            ) from error
-        return read_answer(response, options, len(request.texts))
-
-    async def _pieces(
-        self, texts: list[bytes], part: slice, options: EncodeOptions, deadline: Deadline
-    ) -> list[slice]:
-        """Cut a request that was refused by what the server says that it takes at once.
-
-        Later calls are cut so from the start. Empty where that is no reason for a refusal, or
-        where the server does not tell: the refusal says how many texts or tokens are too many.
-        """
-        if part.stop - part.start == 1 or not isinstance(self._transport, ConfiguredTransport):
-            return []
-        try:
-            parameters = await self._transport.model_parameters(
-                TOKENIZER.name, deadline.remaining_seconds()
-            )
-        except ServerError:
-            return []
-        self._limits = self._limits.within(parameters)
-        tokens = [estimated_tokens(text, options.max_length) for text in texts[part]]
-        pieces = [
-            slice(part.start + piece.start, part.start + piece.stop)
-            for piece in split(tokens, self._limits)
-        ]
-        return pieces if len(pieces) > 1 else []
-
-    async def _check_offers(self, options: EncodeOptions, deadline: Deadline) -> None:
-        """Raise ContractError when a request was refused for an output that the model lacks.
-
-        Triton calls that the caller's mistake. Hidden states are the one output that the first
-        repositories did not have.
-        """
-        if not options.return_hidden_states:
-            return
-        metadata = await self._transport.model_metadata(
-            self._model, self._model_version, deadline.remaining_seconds()
-        )
-        if TOKEN_STATES.name not in metadata.output_shapes:
-            raise ContractError(
-                f"the server's model {metadata.name!r} has no output {TOKEN_STATES.name!r}: an "
-                "earlier release exported it; export the checkpoint again for hidden states"
-            )
-
     async def _trouble(self, timeout_seconds: float) -> ServerError | None:
         """Send one small request, once; return what went wrong."""
         self._check_usable()
-        options = EncodeOptions()
         deadline = Deadline.after(timeout_seconds)
         try:
             async with deadline.enforced():
-                response = await self._transport.infer(
-                    InferRequest(
-                        (b"ready?",),
-                        options.tensors,
-                        options.parameters,
-                        self._model,
-                        self._model_version,
-                        timeout_seconds,
-                    )
-                )
-            read_answer(response, options, 1)
+                await self._encoder.probe(timeout_seconds)
         except AccessError:
             raise
         except ServerError as error:

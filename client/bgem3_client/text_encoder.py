@@ -1,0 +1,218 @@
+"""The texts of a call in requests: cut, sent some at once, cut again where a server takes less."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from bgem3_backend.contract import TOKEN_STATES, TOKENIZER
+from bgem3_client.answer import read_answer
+from bgem3_client.deadline import Deadline
+from bgem3_client.embeddings import Embeddings
+from bgem3_client.encode_request import EncodeOptions
+from bgem3_client.errors import (
+    ContractError,
+    InvalidInputError,
+    ServerError,
+    ServerOutOfMemoryError,
+)
+from bgem3_client.limits import Limits
+from bgem3_client.retry_policy import RetryPolicy
+from bgem3_client.splitting import estimated_tokens, split
+from bgem3_client.transports import ConfiguredTransport, InferRequest, InferResponse, Transport
+
+
+class TextEncoder:
+    """Sends texts over a transport; all calls share the number of requests in flight."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        model: str,
+        model_version: str,
+        limits: Limits,
+        retries: RetryPolicy,
+        check_usable: Callable[[], None],
+    ) -> None:
+        """Keep what every request needs.
+
+        Args:
+            transport: Carries the requests.
+            model: Triton's name of the ensemble.
+            model_version: Its version; empty for the server's choice.
+            limits: How calls are cut into requests, and how many run at once.
+            retries: When a request is sent again.
+            check_usable: Raises ClientClosedError when nothing may be sent any more.
+        """
+        self._transport = transport
+        self._model = model
+        self._model_version = model_version
+        self._limits = limits
+        self._retries = retries
+        self._check_usable = check_usable
+        self._in_flight = asyncio.Semaphore(limits.max_in_flight)
+
+    async def encode(
+        self,
+        texts: list[bytes],
+        options: EncodeOptions,
+        headers: Mapping[str, str],
+        deadline: Deadline,
+    ) -> Embeddings:
+        """Return the representations of texts, in their order.
+
+        When one request fails for good, the others are cancelled.
+
+        Args:
+            texts: UTF-8, one at least.
+            options: What is wanted of them.
+            headers: Sent with every request of this call.
+            deadline: Of the whole call.
+
+        Raises:
+            InvalidInputError: The server refuses a text; ``index`` names it.
+            ServerError: As :meth:`AsyncClient.encode`.
+        """
+        tokens = [estimated_tokens(text, options.max_length) for text in texts]
+        requests = list(split(tokens, self._limits))
+        answers = await self._encode_requests(texts, requests, options, headers, deadline)
+        return Embeddings.concatenate(answers)
+
+    async def probe(self, timeout_seconds: float) -> None:
+        """Send one small request, once.
+
+        Raises:
+            ServerError: What went wrong.
+        """
+        options = EncodeOptions()
+        request = self._request((b"ready?",), options, {}, timeout_seconds)
+        read_answer(await self._transport.infer(request), options, 1)
+
+    def _request(
+        self,
+        texts: tuple[bytes, ...],
+        options: EncodeOptions,
+        headers: Mapping[str, str],
+        timeout_seconds: float | None = None,
+    ) -> InferRequest:
+        return InferRequest(
+            texts,
+            options.tensors,
+            options.parameters,
+            self._model,
+            self._model_version,
+            timeout_seconds,
+            headers=headers,
+        )
+
+    async def _encode_requests(
+        self,
+        texts: list[bytes],
+        requests: list[slice],
+        options: EncodeOptions,
+        headers: Mapping[str, str],
+        deadline: Deadline,
+    ) -> list[Embeddings]:
+        """Encode the texts of each request, some at once; return the answers in order."""
+        if len(requests) == 1:
+            # Most calls: without the tasks that several need.
+            return [await self._encode_part(texts, requests[0], options, headers, deadline)]
+        answers: dict[int, Embeddings] = {}
+        waiting = iter(enumerate(requests))
+
+        async def work() -> None:
+            # All workers take from one iterator, so a call of a million texts has few tasks.
+            for position, part in waiting:
+                answers[position] = await self._encode_part(texts, part, options, headers, deadline)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._limits.max_in_flight, len(requests))):
+                    group.create_task(work())
+        except BaseExceptionGroup as errors:
+            # The first one counts: it cancelled the others.
+            first = errors.exceptions[0]
+            raise first from first.__cause__
+        return [answers[position] for position in range(len(requests))]
+
+    async def _encode_part(
+        self,
+        texts: list[bytes],
+        part: slice,
+        options: EncodeOptions,
+        headers: Mapping[str, str],
+        deadline: Deadline,
+    ) -> Embeddings:
+        request = self._request(tuple(texts[part]), options, headers)
+
+        async def attempt() -> InferResponse:
+            async with self._in_flight:
+                self._check_usable()
+                return await self._transport.infer(
+                    replace(request, timeout_seconds=deadline.remaining_seconds())
+                )
+
+        try:
+            response = await self._retries.run(attempt, deadline)
+        except InvalidInputError as error:
+            if error.index is None:
+                await self._check_offers(options, deadline)
+                if pieces := await self._pieces(texts, part, options, deadline):
+                    return Embeddings.concatenate(
+                        [
+                            await self._encode_part(texts, piece, options, headers, deadline)
+                            for piece in pieces
+                        ]
+                    )
+                raise
+            in_call = InvalidInputError(str(error), index=part.start + error.index)
+            in_call.add_note(f"about texts[{in_call.index}]")
+            raise in_call from error
+        except ServerOutOfMemoryError as error:
+            tokens = sum(estimated_tokens(text, options.max_length) for text in request.texts)
+            raise ServerOutOfMemoryError(
+                f"{error} (number of texts: {len(request.texts)}, tokens: about {tokens:,} at most)"
+            ) from error
+        return read_answer(response, options, len(request.texts))
+
+    async def _pieces(
+        self, texts: list[bytes], part: slice, options: EncodeOptions, deadline: Deadline
+    ) -> list[slice]:
+        """Cut a request that was refused by what the server says that it takes at once.
+
+        Later calls are cut so from the start. Empty where that is no reason for a refusal, or
+        where the server does not tell: the refusal says how many texts or tokens are too many.
+        """
+        if part.stop - part.start == 1 or not isinstance(self._transport, ConfiguredTransport):
+            return []
+        try:
+            parameters = await self._transport.model_parameters(
+                TOKENIZER.name, deadline.remaining_seconds()
+            )
+        except ServerError:
+            return []
+        self._limits = self._limits.within(parameters)
+        tokens = [estimated_tokens(text, options.max_length) for text in texts[part]]
+        pieces = [
+            slice(part.start + piece.start, part.start + piece.stop)
+            for piece in split(tokens, self._limits)
+        ]
+        return pieces if len(pieces) > 1 else []
+
+    async def _check_offers(self, options: EncodeOptions, deadline: Deadline) -> None:
+        """Raise ContractError when a request was refused for an output that the model lacks.
+
+        Triton calls that the caller's mistake. Hidden states are the one output that the first
+        repositories did not have.
+        """
+        if not options.return_hidden_states:
+            return
+        metadata = await self._transport.model_metadata(
+            self._model, self._model_version, deadline.remaining_seconds()
+        )
+        if TOKEN_STATES.name not in metadata.output_shapes:
+            raise ContractError(
+                f"the server's model {metadata.name!r} has no output {TOKEN_STATES.name!r}: an "
+                "earlier release exported it; export the checkpoint again for hidden states"
+            )
