@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
+from bgem3_client.command_line.output_names import read_output_names
+
 if TYPE_CHECKING:
     from bgem3_client.client import Client
     from bgem3_client.encode_request import EncodeOptions, Output
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from bgem3_retrieval.bulk.writers import OutputFormat
 
 _STANDARD_STREAM: Final = "-"
-_OUTPUT_NAMES: Final = ("dense", "sparse", "colbert")
 # A server that crashed is back within a minute or so; a long run waits for it.
 _ATTEMPTS: Final = 20
 # The first request is not that patient: more likely there is no server.
@@ -28,13 +29,8 @@ _READY_SECONDS: Final = 5.0
 _SKIPPED_EXIT_CODE: Final = 3
 
 
-def _output_names(ctx: click.Context, param: click.Parameter, value: str) -> frozenset[str]:
-    """Read ``dense,sparse,colbert``, or some of them."""
-    names = [name.strip() for name in value.split(",")]
-    unknown = [name for name in names if name not in _OUTPUT_NAMES]
-    if unknown:
-        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(_OUTPUT_NAMES)}.")
-    return frozenset(names)
+def _output_names(ctx: click.Context, param: click.Parameter, value: str) -> frozenset[Output]:
+    return frozenset(read_output_names(value))
 
 
 @dataclass(frozen=True)

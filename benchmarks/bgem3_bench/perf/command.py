@@ -15,11 +15,11 @@ import click
 from bgem3_bench.perf.binary import SETTING, find_perf_analyzer
 from bgem3_bench.perf.loads import LoadRange
 from bgem3_bench.perf.settings import DEFAULT_LOADS, PerfSettings
+from bgem3_client.command_line.output_names import read_output_names
 from bgem3_client.command_line.requirements import require
 
 require("matplotlib", "psutil")
 
-_OUTPUT_NAMES: Final = ("dense", "sparse", "colbert")
 _ALL: Final = "all"
 _REST: Final = "bgem3_bench.perf.rest"
 
@@ -27,16 +27,10 @@ _REST: Final = "bgem3_bench.perf.rest"
 def _output_names(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[str, ...] | None:
-    """Read ``dense,sparse,colbert`` or some of them; ``all`` gives none."""
+    """Read the names; ``all`` gives none."""
     if value is None:
         return None
-    if value == _ALL:
-        return ()
-    names = [name.strip() for name in value.split(",")]
-    unknown = [name for name in names if name not in _OUTPUT_NAMES]
-    if unknown:
-        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(_OUTPUT_NAMES)}, {_ALL}.")
-    return tuple(name for name in _OUTPUT_NAMES if name in names)
+    return () if value == _ALL else read_output_names(value, _ALL)
 
 
 class _PerfCommand(click.Command):
