@@ -43,6 +43,10 @@ class TrunkShape:
         """Multiplications and additions of the linear layers for one token; not of attention."""
         return self.layers * sum(2 * inputs * outputs for inputs, outputs in self.linear_shapes)
 
+    def flop_per_token(self, length: int) -> int:
+        """Multiplications and additions for one token of a text of ``length`` tokens."""
+        return self.linear_flop_per_token + self.layers * 4 * length * self.hidden
+
     @property
     def weights_bytes(self) -> int:
         """Linear layers and embedding table in FP32."""
