@@ -97,9 +97,7 @@ def main() -> None:
         repositories[precision] = cache_folder() / "benchmarks" / f"true-shape-{precision}"
         steps.append(_export(checkpoint, repositories[precision], precision))
     shape = TrunkShape.read(checkpoint)
-    long_texts = [
-        _serve_fp32(repositories["fp32"], engine, shape, steps) for engine in _ENGINES
-    ]
+    long_texts = [_serve_fp32(repositories["fp32"], engine, shape, steps) for engine in _ENGINES]
     cosine = _serve_fp16(repositories["fp16"], steps, long_texts[-1].short_answer)
 
     click.echo(f"{TRUE_SHAPE_NOTE}; {this_machine()}\n")
@@ -136,9 +134,7 @@ def _export(checkpoint: Path, repository: Path, precision: Precision) -> Step:
     return Step(f"export, {precision}", seconds, peak_bytes, peak_bytes, EXPORT_LIMIT_BYTES)
 
 
-def _serve_fp32(
-    repository: Path, engine: str, shape: TrunkShape, steps: list[Step]
-) -> LongText:
+def _serve_fp32(repository: Path, engine: str, shape: TrunkShape, steps: list[Step]) -> LongText:
     """Answer texts of 512 tokens, one of 8,192 tokens twice, and a short one."""
     text = long_text(MAX_POSITIONS_TOKENS)
     os.environ["BGEM3_TRUNK_ENGINE"] = engine

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
@@ -23,12 +22,12 @@ from bgem3_client.encode_request import (
 )
 from bgem3_client.errors import (
     AccessError,
-    ClientClosedError,
     DeadlineError,
     InvalidInputError,
     ServerError,
 )
 from bgem3_client.headers import checked_headers
+from bgem3_client.lifetime import Lifetime
 from bgem3_client.limits import Limits
 from bgem3_client.model_info import ModelInfo
 from bgem3_client.pair_scores import ScoreName, Weights, score_pairs
@@ -101,12 +100,10 @@ class AsyncClient:
         self._model_version = model_version
         self._timeout_seconds = timeout_seconds
         self._retries = retries
+        self._lifetime = Lifetime()
         self._encoder = TextEncoder(
-            self._transport, model, model_version, limits, retries, self._check_usable
+            self._transport, model, model_version, limits, retries, self._lifetime
         )
-        self._event_loop: asyncio.AbstractEventLoop | None = None
-        self._process_id = os.getpid()
-        self._closed = False
 
     async def encode(
         self,
@@ -152,7 +149,7 @@ class AsyncClient:
             ContractError: The server's answer is not this project's.
             ClientClosedError: The client is closed, or belongs to another event loop or process.
         """
-        self._check_usable()
+        self._lifetime.check()
         options = EncodeOptions(
             checked_outputs(outputs),
             max_length,
@@ -198,7 +195,7 @@ class AsyncClient:
             InvalidInputError: An argument is wrong; ``index`` names the pair.
             ServerError: As :meth:`encode`.
         """
-        self._check_usable()
+        self._lifetime.check()
         deadline = self._deadline(timeout_seconds)
 
         async def encode_all_outputs(texts: list[str], max_length: int) -> Embeddings:
@@ -249,7 +246,7 @@ class AsyncClient:
         Raises:
             ServerError: As :meth:`encode`.
         """
-        self._check_usable()
+        self._lifetime.check()
         deadline = self._deadline(timeout_seconds)
         async with deadline.enforced():
             metadata = await self._retries.run(
@@ -262,13 +259,13 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connection; calls under way end with ClientClosedError. Again: nothing."""
-        if self._closed:
+        if self._lifetime.ended:
             return
-        self._closed = True
+        self._lifetime.ended = True
         await self._transport.close()
 
     async def __aenter__(self) -> Self:
-        self._check_usable()
+        self._lifetime.check()
         return self
 
     async def __aexit__(
@@ -281,7 +278,7 @@ class AsyncClient:
 
     async def _trouble(self, timeout_seconds: float) -> ServerError | None:
         """Send one small request, once; return what went wrong."""
-        self._check_usable()
+        self._lifetime.check()
         deadline = Deadline.after(timeout_seconds)
         try:
             async with deadline.enforced():
@@ -294,23 +291,6 @@ class AsyncClient:
 
     def _deadline(self, timeout_seconds: float | None) -> Deadline:
         return Deadline.after(self._timeout_seconds if timeout_seconds is None else timeout_seconds)
-
-    def _check_usable(self) -> None:
-        if self._closed:
-            raise ClientClosedError("this client is closed: make a new one")
-        if self._process_id != os.getpid():
-            raise ClientClosedError(
-                f"this client belongs to process {self._process_id}, and its connections do not "
-                f"live on in process {os.getpid()}: make a client after forking, not before"
-            )
-        running = asyncio.get_running_loop()
-        if self._event_loop is None:
-            self._event_loop = running
-        elif self._event_loop is not running:
-            raise ClientClosedError(
-                "this client belongs to another event loop: make one in each asyncio.run(), or "
-                "use Client, which any thread may call"
-            )
 
 
 def _connect(

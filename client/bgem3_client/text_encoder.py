@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from bgem3_backend.contract import TOKEN_STATES, TOKENIZER
@@ -17,6 +17,7 @@ from bgem3_client.errors import (
     ServerError,
     ServerOutOfMemoryError,
 )
+from bgem3_client.lifetime import Lifetime
 from bgem3_client.limits import Limits
 from bgem3_client.retry_policy import RetryPolicy
 from bgem3_client.splitting import estimated_tokens, split
@@ -33,7 +34,7 @@ class TextEncoder:
         model_version: str,
         limits: Limits,
         retries: RetryPolicy,
-        check_usable: Callable[[], None],
+        lifetime: Lifetime,
     ) -> None:
         """Keep what every request needs.
 
@@ -43,14 +44,14 @@ class TextEncoder:
             model_version: Its version; empty for the server's choice.
             limits: How calls are cut into requests, and how many run at once.
             retries: When a request is sent again.
-            check_usable: Raises ClientClosedError when nothing may be sent any more.
+            lifetime: Says when nothing may be sent any more.
         """
         self._transport = transport
         self._model = model
         self._model_version = model_version
         self._limits = limits
         self._retries = retries
-        self._check_usable = check_usable
+        self._lifetime = lifetime
         self._in_flight = asyncio.Semaphore(limits.max_in_flight)
 
     async def encode(
@@ -148,7 +149,7 @@ class TextEncoder:
 
         async def attempt() -> InferResponse:
             async with self._in_flight:
-                self._check_usable()
+                self._lifetime.check()
                 return await self._transport.infer(
                     replace(request, timeout_seconds=deadline.remaining_seconds())
                 )

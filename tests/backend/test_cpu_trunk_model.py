@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 import torch
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
-from triton_utilities import Logger, MetricFamily, Request, triton_utilities
+from triton_utilities import (
+    TRITONSERVER_RESPONSE_COMPLETE_FINAL,
+    Logger,
+    MetricFamily,
+    Request,
+    triton_utilities,
+)
 
 from bgem3_backend.trunk import TrunkOutput
 from bgem3_backend.trunk.choice import EngineChoice
@@ -58,8 +64,9 @@ class Engine:
 class Trunk:
     """Answers requests in the reverse of their order; may give NaN, or fail after some."""
 
-    def __init__(self, nan_at=None, fails_after=None, error=None):
+    def __init__(self, nan_at=None, fails_after=None, error=None, microbatch_tokens=1024):
         self.nan_at, self.fails_after = nan_at, fails_after
+        self.microbatch_tokens = microbatch_tokens
         self.error = error or RuntimeError("the graph is broken")
 
     def run(self, requests, on_microbatch, outputs):
@@ -145,6 +152,56 @@ def test_a_graph_that_fails_fails_only_what_still_waits(model):
     ]
     assert "the graph is broken" == responses[0].error.message
     assert any("RuntimeError" in line for line in Logger.errors)
+
+
+def sent(request):
+    """Return the one response that was sent to a request, which must be marked as final."""
+    ((response, flags),) = request.sender.sent
+    assert flags == TRITONSERVER_RESPONSE_COMPLETE_FINAL
+    return response
+
+
+def test_in_a_large_batch_each_answer_leaves_as_soon_as_it_is_there(model):
+    """A short text does not wait for the long ones, and nothing that was sent is kept."""
+    requests = [request(0, 2), request(0, 100, 2), request(0, 5, 6, 2)]
+    already_sent = []
+
+    class Watched(Trunk):
+        def run(self, texts, on_microbatch, outputs):
+            for answer in super().run(texts, on_microbatch, outputs):
+                already_sent.append([len(each.sender.sent) for each in requests])
+                yield answer
+
+    model._trunk = Watched(microbatch_tokens=4)
+
+    assert model.execute(requests) is None
+    # The bad one at once; the last one before the first one was computed.
+    assert [[0, 1, 0], [0, 1, 1]] == already_sent
+    assert [None, "INVALID_ARG", None] == [
+        sent(each).error and sent(each).error.code for each in requests
+    ]
+    assert 1.0 == sent(requests[2]).outputs["dense"][0, 0, 0]
+
+
+def test_a_graph_that_fails_in_a_large_batch_leaves_nobody_without_an_answer(model):
+    """Nothing may leave `execute` after a response was sent, or Triton ends."""
+    model._trunk = Trunk(fails_after=1, microbatch_tokens=4)
+    requests = [request(0, 2), request(0, 2), request(0, 2)]
+
+    assert model.execute(requests) is None
+    assert ["INTERNAL", "INTERNAL", None] == [
+        sent(each).error and sent(each).error.code for each in requests
+    ]
+
+
+def test_a_single_request_is_answered_at_the_end(model):
+    """Sending it before would be one message more, for nothing."""
+    model._trunk = Trunk(microbatch_tokens=1)
+    alone = request(0, 5, 6, 2)
+    (response,) = model.execute([alone])
+
+    assert response.error is None
+    assert [] == alone.sender.sent
 
 
 def failed_allocation(of):

@@ -67,6 +67,19 @@ class Logger:
         cls.errors.append(message)
 
 
+TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
+
+
+class ResponseSender:
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[InferenceResponse, int]] = []
+
+    def send(self, response: InferenceResponse, flags: int) -> None:
+        self.sent.append((response, flags))
+
+
 class Request:
     """A request for some outputs, with inputs by name."""
 
@@ -74,6 +87,10 @@ class Request:
         self, outputs: Sequence[str] = ("token_lengths",), **inputs: np.ndarray[Any, Any]
     ) -> None:
         self.outputs, self.inputs = outputs, inputs
+        self.sender = ResponseSender()
+
+    def get_response_sender(self) -> ResponseSender:
+        return self.sender
 
     def parameters(self) -> str:
         return ""
@@ -94,4 +111,7 @@ def triton_utilities() -> ModuleType:
     for item in (Tensor, TritonError, InferenceResponse, MetricFamily, Logger):
         setattr(module, item.__name__, item)
     module.get_input_tensor_by_name = get_input_tensor_by_name  # type: ignore[attr-defined]
+    module.TRITONSERVER_RESPONSE_COMPLETE_FINAL = (  # type: ignore[attr-defined]
+        TRITONSERVER_RESPONSE_COMPLETE_FINAL
+    )
     return module

@@ -56,10 +56,13 @@ class TritonPythonModel:
         )
         self._not_finite = not_finite_counter(TRUNK.name)
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer a batch of requests, each on its own."""
+    def execute(self, requests: list[Any]) -> list[Any] | None:
+        """Answer a batch of requests, each on its own; as soon as it is computed in a large one."""
         batch = Batch(requests, self._not_finite)
         readable = batch.read(self._read)
+        tokens = sum(read.texts.input_ids.size for _, read in readable)
+        if len(readable) > 1 and tokens > self._trunk.microbatch_tokens:
+            batch.send_each()
         waiting = [position for position, _ in readable]
         wanted = {name for _, read in readable for name in read.outputs}
         try:
@@ -74,7 +77,7 @@ class TritonPythonModel:
                 waiting.remove(position)
         except Exception as error:  # noqa: BLE001 - the graph itself failed, out of memory maybe
             batch.fail_all(waiting, error)
-        return batch.responses
+        return None if batch.sends_each else batch.responses
 
     def _count(self, tokens: int, padded_tokens: int) -> None:
         self._tokens.add(tokens)

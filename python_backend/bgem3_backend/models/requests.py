@@ -54,9 +54,7 @@ class Batch:
     """The requests that Triton hands over together, and one response for each of them.
 
     A failure stays with its own request. The responses go back all at once, when ``execute``
-    returns. Triton offers to send each as soon as it is ready, but that costs a message between
-    the processes for each, and an exception that leaves ``execute`` after one was sent ends the
-    whole server (seen with 24.10).
+    returns, or each as soon as it is there (:meth:`send_each`).
     """
 
     def __init__(
@@ -78,11 +76,38 @@ class Batch:
         self._not_finite = not_finite
         self._memory_errors = (MemoryError, memory_error)
         self._responses: list[Any] = [None] * len(requests)
+        self._sends_each = False
 
     @property
     def responses(self) -> list[Any]:
-        """The responses, in the requests' order, when each has been answered."""
+        """The responses, in the requests' order, when each has been answered and none sent."""
         return self._responses
+
+    @property
+    def sends_each(self) -> bool:
+        """Whether the responses are sent, and ``execute`` is to return None."""
+        return self._sends_each
+
+    def send_each(self) -> None:
+        """Send each response as soon as it is there, those that are there at once.
+
+        A short text does not wait then for the long ones of its batch, nor are all outputs held in
+        memory until the last is computed. It costs a message between the processes for each, and
+        nothing may leave ``execute`` any more: Triton 24.10 would end.
+        """
+        self._sends_each = True
+        for position, response in enumerate(self._responses):
+            if response is not None:
+                self._respond(position, response)
+
+    def _respond(self, position: int, response: Any) -> None:
+        if not self._sends_each:
+            self._responses[position] = response
+            return
+        self._responses[position] = None  # what was sent need not be kept
+        self._requests[position].get_response_sender().send(
+            response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        )
 
     def read(self, read: Callable[[Any], Result]) -> list[tuple[int, Result]]:
         """Read every request; those that cannot be read are answered.
@@ -98,7 +123,7 @@ class Batch:
 
     def answer(self, position: int, outputs: Iterable[Any]) -> None:
         """Answer one request with outputs."""
-        self._responses[position] = pb_utils.InferenceResponse(list(outputs))
+        self._respond(position, pb_utils.InferenceResponse(list(outputs)))
 
     def fail(self, position: int, error: Exception) -> None:
         """Answer one request with an error: the sender's fault by type, all else the server's.
@@ -119,9 +144,8 @@ class Batch:
                     f"{OUT_OF_MEMORY_MARK}the server had not enough memory for this request: send "
                     "fewer or shorter texts at once"
                 )
-        self._responses[position] = pb_utils.InferenceResponse(
-            error=pb_utils.TritonError(message, code)
-        )
+        response = pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+        self._respond(position, response)
 
     def fail_all(self, positions: Iterable[int], error: Exception) -> None:
         """Answer several requests with the error that ended their common work."""

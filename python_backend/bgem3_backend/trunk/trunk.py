@@ -63,7 +63,7 @@ class Trunk:
             microbatch_tokens: See :func:`plan_microbatches`; None: what the engine is fastest with.
         """
         self.engine = engine
-        self._microbatch_tokens = (
+        self.microbatch_tokens = (
             microbatch_tokens or FASTEST_MICROBATCH_TOKENS[engine.description.name]
         )
 
@@ -95,7 +95,7 @@ class Trunk:
         places = [_Places(tensor.dims[0], lengths, firsts[owners]) for tensor in outputs]
         answers: dict[int, TrunkOutput] = {}
 
-        for group in plan_microbatches(lengths, self._microbatch_tokens):
+        for group in plan_microbatches(lengths, self.microbatch_tokens):
             input_ids = np.concatenate(
                 [requests[owners[text]].input_ids[token_places[text]] for text in group]
             )
