@@ -263,9 +263,10 @@ Accuracy is against `{reference}` over all texts of the mix: cosines of dense an
 vectors, and the largest difference of a sparse weight relative to the largest weight of its text.
 FlagEmbedding's rows say how far that reference is from PyTorch. Peak memory counts mapped files,
 and the processes of a server but not its client. Padding efficiency is real tokens by computed
-tokens; bgem3 counts the padding inside attention, its linear layers have none. The share of the
-limit is the linear layers' work alone by what matrix multiplications of the trunk's own shapes
-reached at best, measured in turns with the systems; attention, tokenizer and heads count as loss.
+tokens; where attention pads and the linear layers do not, its own follows in parentheses. The
+share of the limit is the linear layers' work alone by what matrix multiplications of the trunk's
+own shapes reached at best, measured in turns with the systems; attention, tokenizer and heads count
+as loss. With random weights differences of sparse weights say nothing: most are near 0.
 Start-up is from the start of the process to the first answer, on a warm disk."""
 
 
