@@ -33,6 +33,8 @@ def models_table() -> str:
     rows = ["| environment | default | |", "|---|---|---|"]
     for name, field in BackendSettings.model_fields.items():
         default = f"`{field.default}`" if field.default_factory is None else "all cores"
+        if field.default is None:
+            default = "the engine's"
         rows.append(f"| `BGEM3_{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
 
