@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -76,8 +77,7 @@ def test_one_command_serves_and_stops_in_order(
     loaded = embed(url).json()
 
     assert 384 == len(loaded["data"][0]["embedding"])
-    # Of the service and of Triton.
-    wait_until(lambda: {"POST /v1/embeddings", "InferRequest"} <= _names_of_one_trace(collector))
+    _await_trace(url, collector)
 
     held = family(serve.triton())
     for process in held:
@@ -156,12 +156,23 @@ def test_a_model_that_does_not_load_ends_the_service_too(
     assert [] == still_running(processes)
 
 
-def _names_of_one_trace(collector: SpanCollector) -> set[str]:
-    """The spans' names of the trace that has most."""
-    traces = {span.trace_id for span in collector.all()}
-    return max(
-        ({span.name for span in collector.of(trace)} for trace in traces), key=len, default=set()
-    )
+def _await_trace(url: str, collector: SpanCollector) -> None:
+    """Return once a trace has spans of the service and of Triton.
+
+    A request is sent for each of a few tries: exporters drop a batch that they cannot send.
+    """
+    names = {"POST /v1/embeddings", "InferRequest"}
+    seen: list[set[str]] = []
+    for _ in range(4):
+        embed(url)
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline:
+            traces = {span.trace_id for span in collector.all()}
+            seen = [{span.name for span in collector.of(trace)} for trace in traces]
+            if any(names <= of_trace for of_trace in seen):
+                return
+            time.sleep(0.1)
+    pytest.fail(f"no trace has {names}: {seen}")
 
 
 def _metrics(url: str) -> str:
