@@ -4,6 +4,12 @@
   + InvalidInputError
     - InputFileError         an input file cannot be read
     - RejectedLineError      a line holds no text that can be encoded
+    - UnreadableDocumentError  a document cannot be read; the others can
+    - CollectionNotFoundError  the store has no collection of that name
+    - CollectionExistsError    the store has one already
+    - CollectionMismatchError  a collection was made for something else
+    - ForeignCollectionError   a collection was not made by this project
+  + StoreError               the store failed, or cannot be reached
   + OutputError              the output cannot be written
   + MissingLibraryError      an optional library is not installed
   + ServerError
@@ -33,3 +39,37 @@ class MissingLibraryError(BgeM3Error):
 
 class ModelChangedError(ServerError):
     """The server began to answer with another version of the model in the middle of the work."""
+
+
+class UnreadableDocumentError(InvalidInputError):
+    """A document cannot be read: damaged, encrypted, of another format, too large.
+
+    Attributes:
+        source: The file's name.
+        reason: What is wrong with it, without the name.
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"{source}: {reason}")
+        self.source = source
+        self.reason = reason
+
+
+class CollectionNotFoundError(InvalidInputError):
+    """The store has no collection of that name."""
+
+
+class CollectionExistsError(InvalidInputError):
+    """The store has a collection of that name already."""
+
+
+class CollectionMismatchError(InvalidInputError):
+    """A collection was made for another model or with other options: they do not go together."""
+
+
+class ForeignCollectionError(InvalidInputError):
+    """A collection was made by something else, and is left alone."""
+
+
+class StoreError(BgeM3Error):
+    """The store failed, or cannot be reached; what was asked of it may be fine."""

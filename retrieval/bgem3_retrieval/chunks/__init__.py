@@ -1,0 +1,1 @@
+"""Documents cut into passages by the model's tokens."""

@@ -1,0 +1,1 @@
+"""Where passages and their vectors are kept, behind one interface."""
