@@ -159,7 +159,7 @@ def test_bulk_is_cut_into_slices_by_the_pace() -> None:
 
 
 def test_bulk_keeps_to_one_small_part_while_interactive_requests_come() -> None:
-    """Half a slice, one at a time: the next interactive request finds nothing before it."""
+    """A third of a slice, one at a time: the next interactive request finds nothing before it."""
 
     async def scenario(scheduler: Scheduler) -> None:
         scheduler.pace.begin(0.0)
@@ -172,7 +172,7 @@ def test_bulk_keeps_to_one_small_part_while_interactive_requests_come() -> None:
         second = request.turn()
         await settled()
 
-        assert [250] == request.parts
+        assert [150] == request.parts
         assert first.done()
         assert not second.done()
         second.cancel()

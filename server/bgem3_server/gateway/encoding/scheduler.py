@@ -201,7 +201,7 @@ class Scheduler:
             return _LARGEST_PART_TOKENS
         seconds = self._settings.bulk_slice_seconds
         if self._interactive_expected(now):
-            seconds /= 2
+            seconds /= 3
         # What many parts at once achieve is shared by them.
         tokens = self.pace.tokens_per_second * seconds * 2 / self._settings.bulk_parts
         return min(max(int(tokens), _LEAST_PART_TOKENS), _LARGEST_PART_TOKENS)
