@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bgem3_backend.contract import ENSEMBLE
-
 BUDGET_TOKENS = 1000
 COMPUTING_SECONDS = 0.3
 
-# Triton is asked for this model when it is started.
-_ENTRY_CONFIG = """
+_CONFIG = """
 name: "bge_m3"
 backend: "python"
 max_batch_size: 8
@@ -73,11 +70,3 @@ def write_model(
     (folder / "config.pbtxt").write_text(config)
     (folder / "1" / "model.py").write_text(_MODEL.format(seconds=COMPUTING_SECONDS))
     return folder
-
-
-def write_entry(repository: Path) -> None:
-    """Write the model that is asked first."""
-    folder = repository / ENSEMBLE.name
-    (folder / "1").mkdir(parents=True)
-    (folder / "config.pbtxt").write_text(_ENTRY_CONFIG)
-    (folder / "1" / "model.py").write_text(_ENTRY)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from batching_models import BUDGET_TOKENS, write_entry, write_model
+from batching_models import BUDGET_TOKENS, write_model
 from live_server import live_triton
+from tiny_model import write_tiny_model
 
 from bgem3_backend.contract import TRUNK
 from bgem3_export.batching.library import copy_library, install_library
@@ -26,7 +27,7 @@ def batching_triton(
 ) -> Iterator[Addresses]:
     """A live Triton with three models: a budget of tokens, one of padded tokens, and none."""
     repository = tmp_path_factory.mktemp("batching") / "repository"
-    write_entry(repository)
+    write_tiny_model(repository)
     budget = {"max_batch_tokens": str(BUDGET_TOKENS)}
     write_model(repository, TRUNK.name, budget)
     install_library(repository)

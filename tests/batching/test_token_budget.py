@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
-from batching_models import BUDGET_TOKENS, COMPUTING_SECONDS, write_entry, write_model
+from batching_models import BUDGET_TOKENS, COMPUTING_SECONDS, write_model
 from live_server import live_triton
+from tiny_model import write_tiny_model
 
 from bgem3_backend.contract import TRUNK
 from bgem3_export.batching.library import copy_library
@@ -146,7 +147,7 @@ WRONG = {
 def reasons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Why Triton refuses each of the models above; all of them in one start."""
     repository = tmp_path_factory.mktemp("wrong") / "repository"
-    write_entry(repository)
+    write_tiny_model(repository)
     for name, (parameters, batching, _) in WRONG.items():
         copy_library(write_model(repository, name, parameters, batching))
     with pytest.raises(ModelLoadError) as error, live_triton(repository):
