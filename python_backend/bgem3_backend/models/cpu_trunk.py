@@ -7,7 +7,13 @@ from typing import Any, Final
 
 from bgem3_backend.contract import INPUT_IDS, LENGTHS, TRUNK, TRUNK_WITH_HEADS
 from bgem3_backend.errors import NotFiniteError
-from bgem3_backend.models.metrics import Counter, Gauge, engine_gauge, not_finite_counter
+from bgem3_backend.models.metrics import (
+    Counter,
+    Gauge,
+    close_metrics,
+    engine_gauge,
+    not_finite_counter,
+)
 from bgem3_backend.models.model_config import ModelConfig
 from bgem3_backend.models.requests import (
     Batch,
@@ -55,6 +61,10 @@ class TritonPythonModel:
             TRUNK.name,
         )
         self._not_finite = not_finite_counter(TRUNK.name)
+
+    def finalize(self) -> None:
+        """Let go of what Triton has to take back."""
+        close_metrics()
 
     def execute(self, requests: list[Any]) -> list[Any] | None:
         """Answer a batch of requests, each on its own; as soon as it is computed in a large one."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from bgem3_backend.heads import LinearHead
-from bgem3_backend.models.metrics import not_finite_counter
+from bgem3_backend.models.metrics import close_metrics, not_finite_counter
 from bgem3_backend.models.model_config import ModelConfig
 from bgem3_backend.models.requests import Batch
 from bgem3_backend.settings import BackendSettings
@@ -32,6 +32,10 @@ class HeadModel(ABC):
         )
         self._not_finite = not_finite_counter(self.name)
         self.prepare(config)
+
+    def finalize(self) -> None:
+        """Let go of what Triton has to take back."""
+        close_metrics()
 
     @torch.inference_mode()
     def execute(self, requests: list[Any]) -> list[Any]:

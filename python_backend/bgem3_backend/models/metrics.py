@@ -2,41 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import triton_python_backend_utils as pb_utils
 
 from bgem3_backend.contract import TRUNK
 from bgem3_backend.trunk.engine import EngineDescription
 
+# Of this process, which runs one instance of one model.
+_open: list[_Metric] = []
 
-class Counter:
+
+class _Metric:
+    """A metric of one model, from its making until :func:`close_metrics`."""
+
+    def __init__(
+        self, name: str, description: str, kind: object, model: str, labels: Mapping[str, str]
+    ) -> None:
+        # Held: Triton refuses a metric whose family is gone.
+        self._family = pb_utils.MetricFamily(name=name, description=description, kind=kind)
+        self._metric = self._family.Metric(labels={"model": model, **labels})
+        _open.append(self)
+
+    def close(self) -> None:
+        """Let go of it; it cannot be used any more."""
+        del self._metric
+        del self._family
+
+
+class Counter(_Metric):
     """A Prometheus counter of one model."""
 
     def __init__(self, name: str, description: str, model: str) -> None:
-        # Held: Triton refuses a metric whose family is gone.
-        self._family = pb_utils.MetricFamily(
-            name=name, description=description, kind=pb_utils.MetricFamily.COUNTER
-        )
-        self._metric = self._family.Metric(labels={"model": model})
+        super().__init__(name, description, pb_utils.MetricFamily.COUNTER, model, {})
 
     def add(self, amount: int) -> None:
         """Add to the counter."""
         self._metric.increment(amount)
 
 
-class Gauge:
+class Gauge(_Metric):
     """A Prometheus gauge of one model."""
 
     def __init__(
-        self, name: str, description: str, model: str, labels: dict[str, str] | None = None
+        self, name: str, description: str, model: str, labels: Mapping[str, str] | None = None
     ) -> None:
-        self._family = pb_utils.MetricFamily(
-            name=name, description=description, kind=pb_utils.MetricFamily.GAUGE
-        )
-        self._metric = self._family.Metric(labels={"model": model, **(labels or {})})
+        super().__init__(name, description, pb_utils.MetricFamily.GAUGE, model, labels or {})
 
     def set(self, value: float) -> None:
         """Set the gauge."""
         self._metric.set(value)
+
+
+def close_metrics() -> None:
+    """Let go of all metrics, when a model is unloaded.
+
+    Left to the end of the process they outlive the memory that it shares with Triton, and it ends
+    with a segmentation fault (seen in release 24.10).
+    """
+    while _open:
+        _open.pop().close()
 
 
 def not_finite_counter(model: str) -> Counter:

@@ -13,7 +13,7 @@ from bgem3_backend.contract import (
     SPARSE_VALUES,
     TOKEN_WEIGHTS,
 )
-from bgem3_backend.models.metrics import not_finite_counter
+from bgem3_backend.models.metrics import close_metrics, not_finite_counter
 from bgem3_backend.models.model_config import ModelConfig
 from bgem3_backend.models.requests import Batch, input_array, output_array
 from bgem3_backend.packed_texts import PackedTexts, check_ids, check_lengths
@@ -30,6 +30,10 @@ class TritonPythonModel:
         self._vocabulary_size = config.integer("vocabulary_size")
         self._merge = SparseMerge(config.integers("ignored_token_ids"), self._vocabulary_size)
         self._not_finite = not_finite_counter(SPARSE_MERGE.name)
+
+    def finalize(self) -> None:
+        """Let go of what Triton has to take back."""
+        close_metrics()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer a batch of requests, each on its own."""

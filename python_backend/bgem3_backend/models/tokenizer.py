@@ -18,7 +18,7 @@ from bgem3_backend.contract import (
     TOKENIZER,
 )
 from bgem3_backend.errors import InvalidRequestError
-from bgem3_backend.models.metrics import Counter
+from bgem3_backend.models.metrics import Counter, close_metrics
 from bgem3_backend.models.model_config import ModelConfig
 from bgem3_backend.models.requests import (
     Batch,
@@ -56,6 +56,10 @@ class TritonPythonModel:
         self._truncated_texts = Counter(
             "bgem3_truncated_texts_total", "Texts cut to max_length", TOKENIZER.name
         )
+
+    def finalize(self) -> None:
+        """Let go of what Triton has to take back."""
+        close_metrics()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer a batch of requests, each on its own."""

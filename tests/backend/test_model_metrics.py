@@ -1,0 +1,32 @@
+"""What a model lets go of when it is unloaded: Triton's process dies of what is left."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import pytest
+from triton_utilities import triton_utilities
+
+
+@pytest.mark.parametrize("model", ["tokenizer", "cpu_trunk", "sparse", "colbert", "sparse_merge"])
+def test_metrics_do_not_outlive_their_model(monkeypatch, model):
+    """A counter and a gauge are gone once the model is unloaded, and unloading again is nothing."""
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", triton_utilities())
+    for name in [name for name in sys.modules if name.startswith("bgem3_backend.models")]:
+        monkeypatch.delitem(sys.modules, name)
+    metrics = importlib.import_module("bgem3_backend.models.metrics")
+    served = importlib.import_module(f"bgem3_backend.models.{model}").TritonPythonModel
+    counter = metrics.Counter("texts_total", "Texts", model)
+    gauge = metrics.Gauge("ratio", "A ratio", model)
+    counter.add(1)
+    gauge.set(1)
+
+    for _ in range(2):
+        served.finalize(served.__new__(served))
+
+    for use in (lambda: counter.add(1), lambda: gauge.set(1)):
+        with pytest.raises(AttributeError):
+            use()
+    for name in [name for name in sys.modules if name.startswith("bgem3_backend.models")]:
+        monkeypatch.delitem(sys.modules, name)
