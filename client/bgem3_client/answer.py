@@ -79,6 +79,18 @@ def read_answer(response: InferResponse, options: EncodeOptions, texts: int) -> 
     )
 
 
+def read_token_counts(response: InferResponse, texts: int) -> NDArray[np.int32]:
+    """Return how many tokens each of the ``texts`` texts has, before truncation: int32 [N].
+
+    Raises:
+        ContractError: The tensor is missing, or its type or shape is not what the contract says.
+    """
+    counts = _tensor(response, FULL_TOKEN_LENGTHS, texts)
+    if np.any(counts < 1):
+        raise ContractError("the server's token lengths are not possible")
+    return counts
+
+
 def _sparse(
     response: InferResponse, texts: int, texts_by_id: dict[int, str] | None
 ) -> SparseEmbeddings:

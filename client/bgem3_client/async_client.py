@@ -7,6 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bgem3_backend.contract import ENSEMBLE, MAX_POSITIONS_TOKENS
 from bgem3_client.address import Address
 from bgem3_client.deadline import Deadline
@@ -163,6 +166,38 @@ class AsyncClient:
         deadline = self._deadline(timeout_seconds)
         async with deadline.enforced():
             return await self._encoder.encode(encoded, options, call_headers, deadline)
+
+    async def count_tokens(
+        self,
+        texts: Sequence[str],
+        *,
+        timeout_seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> NDArray[np.int32]:
+        """Return how many tokens the model counts in each text.
+
+        Special tokens are included, and nothing is truncated: a text of more than 8,192 tokens has
+        its own length. Only the tokenizer works. The texts travel as those of :meth:`encode`.
+
+        Args:
+            texts: One text at least; a text may be empty.
+            timeout_seconds: Time allowed for this call instead of the client's.
+            headers: Sent with every request of this call, as in :meth:`encode`.
+
+        Returns:
+            int32 [N].
+
+        Raises:
+            InvalidInputError: An argument is wrong, or the server refuses a text; ``index`` names
+                the text.
+            ServerError: As :meth:`encode`.
+        """
+        self._lifetime.check()
+        encoded = encode_texts(texts)
+        call_headers = checked_headers(headers or {})
+        deadline = self._deadline(timeout_seconds)
+        async with deadline.enforced():
+            return await self._encoder.count_tokens(encoded, call_headers, deadline)
 
     async def compute_score(
         self,

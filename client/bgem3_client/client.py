@@ -7,6 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bgem3_backend.contract import ENSEMBLE, MAX_POSITIONS_TOKENS
 from bgem3_client.async_client import (
     DEFAULT_LIMITS,
@@ -97,6 +100,18 @@ class Client:
                 timeout_seconds=timeout_seconds,
                 headers=headers,
             )
+        )
+
+    def count_tokens(
+        self,
+        texts: Sequence[str],
+        *,
+        timeout_seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> NDArray[np.int32]:
+        """Return how many tokens each text has. See :meth:`AsyncClient.count_tokens`."""
+        return self._thread.run(
+            self._client.count_tokens(texts, timeout_seconds=timeout_seconds, headers=headers)
         )
 
     def compute_score(

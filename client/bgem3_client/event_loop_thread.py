@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 from bgem3_client.errors import ClientClosedError
@@ -29,12 +29,7 @@ class EventLoopThread:
         Raises:
             ClientClosedError: The thread was stopped, or lives in another process.
         """
-        try:
-            self._check()
-        except ClientClosedError:
-            coroutine.close()
-            raise
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future = self.submit(coroutine)
         try:
             return future.result()
         except CancelledError as error:
@@ -42,6 +37,24 @@ class EventLoopThread:
         except BaseException:
             future.cancel()
             raise
+
+    def submit(self, coroutine: Coroutine[Any, Any, Result]) -> Future[Result]:
+        """Start the coroutine and return at once; the future has what it returns.
+
+        Raises:
+            ClientClosedError: The thread was stopped, or lives in another process.
+        """
+        try:
+            self._check()
+        except ClientClosedError:
+            coroutine.close()
+            raise
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped."""
+        return self._loop.is_closed()
 
     def stop(self) -> None:
         """Cancel what still runs, and end the thread. Again, or after a fork, nothing happens."""

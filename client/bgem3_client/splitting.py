@@ -9,13 +9,14 @@ from bgem3_client.limits import Limits
 _SPECIAL_TOKENS = 2
 
 
-def estimated_tokens(text: bytes, max_length: int) -> int:
+def estimated_tokens(text: bytes, max_length: int | None) -> int:
     """Return about how many tokens a text has, from above: a token a byte, ``max_length`` at most.
 
     It may have more, where normalisation makes a character longer; that is rare, and harmless
     where the estimate is used.
     """
-    return min(len(text) + _SPECIAL_TOKENS, max_length)
+    tokens = len(text) + _SPECIAL_TOKENS
+    return tokens if max_length is None else min(tokens, max_length)
 
 
 def split(tokens: Sequence[int], limits: Limits) -> Iterator[slice]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bgem3_backend.contract import TOKEN_STATES, TOKENIZER
-from bgem3_client.answer import read_answer
 from bgem3_client.deadline import Deadline
 from bgem3_client.embeddings import Embeddings
 from bgem3_client.encode_request import EncodeOptions
@@ -19,6 +18,7 @@ from bgem3_client.errors import (
 )
 from bgem3_client.lifetime import Lifetime
 from bgem3_client.limits import Limits
+from bgem3_client.question import TOKEN_COUNTS, Answer, Question, TokenCounts, embeddings_of
 from bgem3_client.retry_policy import RetryPolicy
 from bgem3_client.splitting import estimated_tokens, split
 from bgem3_client.transports import ConfiguredTransport, InferRequest, InferResponse, Transport
@@ -75,10 +75,13 @@ class TextEncoder:
             InvalidInputError: The server refuses a text; ``index`` names it.
             ServerError: As :meth:`AsyncClient.encode`.
         """
-        tokens = [estimated_tokens(text, options.max_length) for text in texts]
-        requests = list(split(tokens, self._limits))
-        answers = await self._encode_requests(texts, requests, options, headers, deadline)
-        return Embeddings.concatenate(answers)
+        return await self._ask(texts, embeddings_of(options), headers, deadline)
+
+    async def count_tokens(
+        self, texts: list[bytes], headers: Mapping[str, str], deadline: Deadline
+    ) -> TokenCounts:
+        """Return how many tokens each text has: int32 [N]; otherwise as :meth:`encode`."""
+        return await self._ask(texts, TOKEN_COUNTS, headers, deadline)
 
     async def probe(self, timeout_seconds: float) -> None:
         """Send one small request, once.
@@ -86,46 +89,47 @@ class TextEncoder:
         Raises:
             ServerError: What went wrong.
         """
-        options = EncodeOptions()
-        request = self._request((b"ready?",), options, {}, timeout_seconds)
-        read_answer(await self._transport.infer(request), options, 1)
+        question = embeddings_of(EncodeOptions())
+        request = self._request((b"ready?",), question, {}, timeout_seconds)
+        question.read(await self._transport.infer(request), 1)
 
     def _request(
         self,
         texts: tuple[bytes, ...],
-        options: EncodeOptions,
+        question: Question[Answer],
         headers: Mapping[str, str],
         timeout_seconds: float | None = None,
     ) -> InferRequest:
         return InferRequest(
             texts,
-            options.tensors,
-            options.parameters,
+            question.outputs,
+            question.parameters,
             self._model,
             self._model_version,
             timeout_seconds,
             headers=headers,
         )
 
-    async def _encode_requests(
+    async def _ask(
         self,
         texts: list[bytes],
-        requests: list[slice],
-        options: EncodeOptions,
+        question: Question[Answer],
         headers: Mapping[str, str],
         deadline: Deadline,
-    ) -> list[Embeddings]:
-        """Encode the texts of each request, some at once; return the answers in order."""
+    ) -> Answer:
+        """Send the texts in requests, some at once; return their answers as one, in order."""
+        tokens = [estimated_tokens(text, question.max_length) for text in texts]
+        requests = list(split(tokens, self._limits))
         if len(requests) == 1:
             # Most calls: without the tasks that several need.
-            return [await self._encode_part(texts, requests[0], options, headers, deadline)]
-        answers: dict[int, Embeddings] = {}
+            return await self._ask_part(texts, requests[0], question, headers, deadline)
+        answers: dict[int, Answer] = {}
         waiting = iter(enumerate(requests))
 
         async def work() -> None:
             # All workers take from one iterator, so a call of a million texts has few tasks.
             for position, part in waiting:
-                answers[position] = await self._encode_part(texts, part, options, headers, deadline)
+                answers[position] = await self._ask_part(texts, part, question, headers, deadline)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -135,17 +139,17 @@ class TextEncoder:
             # The first one counts: it cancelled the others.
             first = errors.exceptions[0]
             raise first from first.__cause__
-        return [answers[position] for position in range(len(requests))]
+        return question.concatenate([answers[position] for position in range(len(requests))])
 
-    async def _encode_part(
+    async def _ask_part(
         self,
         texts: list[bytes],
         part: slice,
-        options: EncodeOptions,
+        question: Question[Answer],
         headers: Mapping[str, str],
         deadline: Deadline,
-    ) -> Embeddings:
-        request = self._request(tuple(texts[part]), options, headers)
+    ) -> Answer:
+        request = self._request(tuple(texts[part]), question, headers)
 
         async def attempt() -> InferResponse:
             async with self._in_flight:
@@ -158,11 +162,11 @@ class TextEncoder:
             response = await self._retries.run(attempt, deadline)
         except InvalidInputError as error:
             if error.index is None:
-                await self._check_offers(options, deadline)
-                if pieces := await self._pieces(texts, part, options, deadline):
-                    return Embeddings.concatenate(
+                await self._check_offers(question, deadline)
+                if pieces := await self._pieces(texts, part, question, deadline):
+                    return question.concatenate(
                         [
-                            await self._encode_part(texts, piece, options, headers, deadline)
+                            await self._ask_part(texts, piece, question, headers, deadline)
                             for piece in pieces
                         ]
                     )
@@ -171,14 +175,14 @@ class TextEncoder:
             in_call.add_note(f"about texts[{in_call.index}]")
             raise in_call from error
         except ServerOutOfMemoryError as error:
-            tokens = sum(estimated_tokens(text, options.max_length) for text in request.texts)
+            tokens = sum(estimated_tokens(text, question.max_length) for text in request.texts)
             raise ServerOutOfMemoryError(
                 f"{error} (number of texts: {len(request.texts)}, tokens: about {tokens:,} at most)"
             ) from error
-        return read_answer(response, options, len(request.texts))
+        return question.read(response, len(request.texts))
 
     async def _pieces(
-        self, texts: list[bytes], part: slice, options: EncodeOptions, deadline: Deadline
+        self, texts: list[bytes], part: slice, question: Question[Answer], deadline: Deadline
     ) -> list[slice]:
         """Cut a request that was refused by what the server says that it takes at once.
 
@@ -194,20 +198,20 @@ class TextEncoder:
         except ServerError:
             return []
         self._limits = self._limits.within(parameters)
-        tokens = [estimated_tokens(text, options.max_length) for text in texts[part]]
+        tokens = [estimated_tokens(text, question.max_length) for text in texts[part]]
         pieces = [
             slice(part.start + piece.start, part.start + piece.stop)
             for piece in split(tokens, self._limits)
         ]
         return pieces if len(pieces) > 1 else []
 
-    async def _check_offers(self, options: EncodeOptions, deadline: Deadline) -> None:
+    async def _check_offers(self, question: Question[Answer], deadline: Deadline) -> None:
         """Raise ContractError when a request was refused for an output that the model lacks.
 
         Triton calls that the caller's mistake. Hidden states are the one output that the first
         repositories did not have.
         """
-        if not options.return_hidden_states:
+        if TOKEN_STATES not in question.outputs:
             return
         metadata = await self._transport.model_metadata(
             self._model, self._model_version, deadline.remaining_seconds()

@@ -53,7 +53,7 @@ def test_examples_run_one_after_the_other(addresses, certificate, tmp_path, monk
             code = code.replace(written, real)
         exec(compile(code, str(DOCUMENT), "exec"), names)
 
-    assert 12 == len(examples)
+    assert 13 == len(examples)
     assert "1 the text has 14 tokens, more than max_length=8" in capsys.readouterr().out
 
 

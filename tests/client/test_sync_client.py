@@ -19,6 +19,7 @@ from bgem3_client import AsyncClient, Client, ClientClosedError, FakeTransport, 
 METHODS = (
     "__init__",
     "encode",
+    "count_tokens",
     "compute_score",
     "ready",
     "wait_until_ready",

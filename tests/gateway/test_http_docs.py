@@ -45,7 +45,7 @@ def test_curl_runs(number: int, service_url: str, triton: Addresses) -> None:
 
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
 
-    assert {"embeddings", "outputs"} & json.loads(done.stdout).keys()
+    assert {"embeddings", "outputs", "token_lengths"} & json.loads(done.stdout).keys()
 
 
 def test_every_field_is_in_the_table() -> None:

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 from starlette.testclient import TestClient
 
-from bgem3_client import FakeTransport
+from bgem3_client import AsyncClient, FakeTransport
 from bgem3_client.address import Address
 from bgem3_client.transports import connect
 from bgem3_server.gateway.app import create_app
@@ -218,8 +218,16 @@ def test_tokenizer_in_triton(triton, demo_repository):
 
     async def both():
         transport = connect(Address.parse(triton.grpc), {})
-        remote, local = TritonTokenCounter(transport, 10), LocalTokenCounter(demo_repository)
+        client = AsyncClient(transport=transport)
+        remote = TritonTokenCounter(client, transport, 10)
+        local = LocalTokenCounter(demo_repository)
         try:
+            # Together more tokens than Triton takes in one request.
+            long_texts = ["word " * 8000] * 6 + ["word " * 9000]
+            for texts_to_count in (texts, long_texts):
+                assert (await local.count(texts_to_count)).tolist() == (
+                    await remote.count(texts_to_count)
+                ).tolist()
             with pytest.raises(NotOfferedError, match="--tokenizer"):
                 await remote.decode([[5]], skip_special_tokens=True)
             with pytest.raises(TextTooLongError, match="more than 8192") as raised:
@@ -231,7 +239,7 @@ def test_tokenizer_in_triton(triton, demo_repository):
                 for counter in (remote, local)
             ]
         finally:
-            await transport.close()
+            await client.close()
 
     remote, local, remote_bare, local_bare = asyncio.run(both())
 

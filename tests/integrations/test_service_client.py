@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from texts import load_texts, long_text
 
 from bgem3_client import Client
-from bgem3_retrieval.command import encode
+from bgem3_retrieval.bulk.command import encode
 
 ALL = {"dense", "sparse", "colbert"}
 

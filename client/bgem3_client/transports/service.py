@@ -6,8 +6,9 @@ import asyncio
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
@@ -67,6 +68,7 @@ _MODES: Final = {
 }
 # Vectors do not compress, and proxies would try.
 _HEADERS: Final = {"Accept-Encoding": "identity"}
+_JSON: Final = "application/json"
 _NPZ: Final = "application/x-npz"
 _SHOWN_CHARACTERS: Final = 200
 
@@ -89,8 +91,10 @@ class ServiceTransport:
             InvalidInputError: Also for what the service does not offer: hidden states, and other
                 versions of the model than the one that Triton prefers.
         """
-        body = _body(request)
-        headers = {**self._headers, "Accept": _NPZ, "Content-Type": "application/json"}
+        # Lengths alone are counted: nothing is computed for them.
+        route = _COUNT_TOKENS if request.outputs == (FULL_TOKEN_LENGTHS,) else _EMBED
+        body = route.body(request)
+        headers = {**self._headers, "Accept": route.accept, "Content-Type": _JSON}
         headers |= request.headers
         if request.timeout_seconds is not None:
             headers["X-Timeout-Seconds"] = f"{request.timeout_seconds:.3f}"
@@ -98,13 +102,13 @@ class ServiceTransport:
             async with (
                 asyncio.timeout(request.timeout_seconds),
                 self._client().post(
-                    f"{self._url}/embed", data=body, headers=headers, allow_redirects=False
+                    f"{self._url}/{route.path}", data=body, headers=headers, allow_redirects=False
                 ) as response,
             ):
                 content = await response.read()
             if response.status != 200:
                 raise _error(response, content)
-            return _answer(content, request)
+            return route.read(content, request)
 
     async def model_metadata(
         self, model: str, model_version: str, timeout_seconds: float | None
@@ -185,17 +189,21 @@ class ServiceTransport:
             ) from error
 
 
+def _check_version(request: InferRequest) -> None:
+    if request.model_version:
+        raise InvalidInputError(
+            "the HTTP service answers with one version of the model: leave out model_version, or "
+            "use Triton's own address, grpc://host:8001"
+        )
+
+
 def _body(request: InferRequest) -> bytes:
     names = {tensor.name for tensor in request.outputs}
     if TOKEN_STATES.name in names:
         raise InvalidInputError(
             "the HTTP service gives no hidden states: use Triton's own address, grpc://host:8001"
         )
-    if request.model_version:
-        raise InvalidInputError(
-            "the HTTP service answers with one version of the model: leave out model_version, or "
-            "use Triton's own address, grpc://host:8001"
-        )
+    _check_version(request)
     modes = {_MODES[name] for name in names & _MODES.keys()}
     # Float16 would be for dense vectors too, so it is asked for where there are none.
     half = COLBERT_FP16.name in names and DENSE.name not in names
@@ -217,6 +225,32 @@ def _answer(content: bytes, request: InferRequest) -> InferResponse:
         arrays = {name: archive[name] for name in archive.files}
     tensors = {output.name: _tensor(output.name, arrays)[np.newaxis] for output in request.outputs}
     return InferResponse(tensors, str(arrays["model_version"].item()))
+
+
+def _count_body(request: InferRequest) -> bytes:
+    _check_version(request)
+    content = {"model": request.model, "texts": [text.decode() for text in request.texts]}
+    return json.dumps(content, ensure_ascii=False).encode()
+
+
+def _counts(content: bytes, request: InferRequest) -> InferResponse:
+    """Return the lengths of texts as the ensemble's tensor."""
+    lengths = np.array(json.loads(content)["token_lengths"], dtype=np.int32)
+    return InferResponse({FULL_TOKEN_LENGTHS.name: lengths[np.newaxis]}, "")
+
+
+@dataclass(frozen=True)
+class _Route:
+    """Where a request goes, and how it and its answer are written."""
+
+    path: str
+    accept: str
+    body: Callable[[InferRequest], bytes]
+    read: Callable[[bytes, InferRequest], InferResponse]
+
+
+_EMBED: Final = _Route("embed", _NPZ, _body, _answer)
+_COUNT_TOKENS: Final = _Route("count_tokens", _JSON, _count_body, _counts)
 
 
 def _tensor(name: str, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from bgem3_server.gateway.access.keys import KeyMiddleware, declare_keys, read_k
 from bgem3_server.gateway.calls.errors import MethodError, UnknownRouteError
 from bgem3_server.gateway.calls.middleware import CallMiddleware
 from bgem3_server.gateway.calls.validation import invalid_input
-from bgem3_server.gateway.dialects import native, openai, rerank, score, tei
+from bgem3_server.gateway.dialects import native, openai, rerank, score, tei, token_counts
 from bgem3_server.gateway.gateway import Gateway
 from bgem3_server.gateway.operations import health
 from bgem3_server.gateway.operations.background import background
@@ -65,7 +65,7 @@ def create_app(settings: GatewaySettings, transport: Transport | None = None) ->
         strict_content_type=False,  # a body is JSON, also where no header says so
     )
     app.state.gateway = gateway
-    for part in (native, openai, tei, rerank, score, health):
+    for part in (native, token_counts, openai, tei, rerank, score, health):
         app.include_router(part.router)
     app.include_router(page_router())
     app.add_exception_handler(HTTPException, _http_exception)

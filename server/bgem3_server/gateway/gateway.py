@@ -70,7 +70,7 @@ class Gateway:
         counter: TokenCounter = (
             LocalTokenCounter(settings.tokenizer)
             if settings.tokenizer
-            else TritonTokenCounter(transport, _COUNT_TIMEOUT_SECONDS)
+            else TritonTokenCounter(client, transport, _COUNT_TIMEOUT_SECONDS)
         )
         scheduler = Scheduler(settings)
         memory = ResultMemory(settings.max_result_bytes)

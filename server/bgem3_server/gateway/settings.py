@@ -67,8 +67,8 @@ class GatewaySettings(BaseSettings):
         0.05,
         gt=0,
         le=60,
-        description="Bulk requests go to Triton in parts that take about so long (a third of it while "
-        "interactive requests keep coming), so that an interactive request never waits long.",
+        description="Bulk requests go to Triton in parts that take about so long (a third of it "
+        "while interactive requests keep coming), so that an interactive request never waits long.",
     )
     bulk_parts: int = Field(
         2,

@@ -26,6 +26,7 @@ from bgem3_backend.contract import (
 )
 from bgem3_backend.packed_texts import Int32Array
 from bgem3_backend.text_tokenizer import TextTokenizer
+from bgem3_client import AsyncClient
 from bgem3_client.errors import InvalidInputError
 from bgem3_client.ragged import offsets_of
 from bgem3_client.transports import InferRequest, Transport
@@ -155,14 +156,16 @@ class LocalTokenCounter:
 class TritonTokenCounter:
     """The tokenizer inside Triton: the one step of the ensemble that its lengths need."""
 
-    def __init__(self, transport: Transport, timeout_seconds: float) -> None:
+    def __init__(self, client: AsyncClient, transport: Transport, timeout_seconds: float) -> None:
         """Make one.
 
         Args:
+            client: Counts, in as many requests as Triton wants them in.
             transport: The way to Triton.
             timeout_seconds: Time allowed for an answer.
         """
         self.workers = 0
+        self._client = client
         self._transport = transport
         self._timeout_seconds = timeout_seconds
 
@@ -172,18 +175,9 @@ class TritonTokenCounter:
         Raises:
             ServerError: Triton did not answer.
         """
-        response = await self._transport.infer(
-            InferRequest(
-                tuple(text.encode() for text in texts),
-                (FULL_TOKEN_LENGTHS,),
-                {MAX_LENGTH_PARAMETER: MAX_POSITIONS_TOKENS, TRUNCATE_PARAMETER: True},
-                ENSEMBLE.name,
-                timeout_seconds=self._timeout_seconds,
-                headers=trace_headers(),
-            )
+        return await self._client.count_tokens(
+            texts, timeout_seconds=self._timeout_seconds, headers=trace_headers()
         )
-        lengths: Int32Array = response.tensors[FULL_TOKEN_LENGTHS.name][0]
-        return lengths
 
     async def tokenize(
         self, texts: Sequence[str], *, add_special_tokens: bool
