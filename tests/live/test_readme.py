@@ -101,6 +101,24 @@ def test_the_encode_example(triton: Addresses, tmp_path: Path) -> None:
     assert pyarrow.parquet.read_table(tmp_path / "embeddings.parquet").num_rows == 2
 
 
+def test_the_examples_of_index_and_search(triton: Addresses, tmp_path: Path) -> None:
+    """Of a folder with a document; evaluating has tests of its own."""
+    (example,) = blocks("sh", "bgem3 index")
+    index, search = (shlex.split(line, comments=True)[1:] for line in example.splitlines()[:2])
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "start.md").write_text("# 启动\n\n用 bgem3 serve 启动服务。\n", "utf-8")
+    bgem3 = Path(sys.executable).parent / "bgem3"
+    where = ("--url", triton.grpc, "--store", tmp_path / "store")
+    subprocess.run([bgem3, *index, *where], cwd=tmp_path, check=True, timeout=120)
+    found = subprocess.run(
+        [bgem3, *search, *where, "--json"],
+        **{"cwd": tmp_path, "check": True, "timeout": 120, "capture_output": True, "text": True},
+    )
+
+    (hit,) = json.loads(found.stdout)["hits"]
+    assert "用 bgem3 serve 启动服务。" in hit["text"]
+
+
 def test_every_make_target_that_is_named_exists() -> None:
     named = set(re.findall(r"\bmake ([a-z-]+)", README.read_text("utf-8")))
     makefile = (README.parent / "Makefile").read_text("utf-8")
