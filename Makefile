@@ -77,6 +77,18 @@ perf-analyzer: install ## Run perf_analyzer over gRPC and HTTP and write its tab
 fuzz: install ## Send the HTTP service what its OpenAPI document allows and what it does not, for minutes
 	BGEM3_FUZZ_EXAMPLES=300 $(BIN)/python -m pytest --timeout 3600 tests/gateway/test_schema.py
 
+.PHONY: kill-encode
+kill-encode: install ## Kill bgem3 encode at 20 random moments, and see that it goes on as if nothing was
+	BGEM3_KILL_MOMENTS=20 $(BIN)/python -m pytest -rP tests/retrieval/bulk/test_corpus_kill.py
+
+.PHONY: kill-index
+kill-index: install ## Kill bgem3 index at 20 random moments, and see that the next run puts it right
+	BGEM3_KILL_MOMENTS=20 $(BIN)/python -m pytest -rP tests/retrieval/index/test_index_kill.py
+
+.PHONY: bulk-encode
+bulk-encode: install ## Measure how fast bgem3 encode is without a trunk, and that its memory does not grow
+	$(BIN)/python benchmarks/bulk_encode.py
+
 .PHONY: gateway-overhead
 gateway-overhead: install ## Measure what the HTTP service adds to Triton
 	$(BIN)/python benchmarks/gateway_overhead.py

@@ -4,6 +4,7 @@
   + InvalidInputError
     - InputFileError         an input file cannot be read
     - RejectedLineError      a line holds no text that can be encoded
+    - CorpusMismatchError    a folder was begun with other inputs, options or another model
     - UnreadableDocumentError  a document cannot be read; the others can
     - CollectionNotFoundError  the store has no collection of that name
     - CollectionExistsError    the store has one already
@@ -11,6 +12,7 @@
     - ForeignCollectionError   a collection was not made by this project
   + StoreError               the store failed, or cannot be reached
   + OutputError              the output cannot be written
+  + CollectionFetchError     a collection cannot be fetched from its hub
   + MissingLibraryError      an optional library is not installed
   + ServerError
     - ModelChangedError      the server began to answer with another version of the model
@@ -29,8 +31,16 @@ class RejectedLineError(InvalidInputError):
     """A line holds no text that can be encoded, and the caller asked to stop at the first one."""
 
 
+class CorpusMismatchError(InvalidInputError):
+    """A folder of shards was begun with other inputs or options, or by another model."""
+
+
 class OutputError(BgeM3Error):
     """The output cannot be written: no such folder, no permission, no space."""
+
+
+class CollectionFetchError(BgeM3Error):
+    """A collection cannot be fetched from its hub, or not now."""
 
 
 class MissingLibraryError(BgeM3Error):

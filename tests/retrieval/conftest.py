@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from encode_run import EncodeCommand
 
-import bgem3_retrieval.command
+import bgem3_retrieval.bulk.command
 from bgem3_client import Client, FakeTransport, Limits
 from bgem3_client.retry_policy import RetryPolicy
 
@@ -22,7 +22,7 @@ def encode_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EncodeCom
     def connect(url: str, limits: Limits) -> Client:
         return Client(transport=command.transport, limits=limits, retries=RetryPolicy(attempts=1))
 
-    monkeypatch.setattr(bgem3_retrieval.command, "connect", connect)
+    monkeypatch.setattr(bgem3_retrieval.bulk.command, "connect", connect)
     return command
 
 

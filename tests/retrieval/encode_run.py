@@ -7,7 +7,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-import bgem3_retrieval.command
+import bgem3_retrieval.bulk.command
 from bgem3_client import BgeM3Error, FakeTransport
 
 
@@ -29,7 +29,7 @@ class EncodeCommand:
 
     def __call__(self, *arguments: str, stdin: bytes | None = None) -> Outcome:
         """Run it with these arguments."""
-        result = CliRunner().invoke(bgem3_retrieval.command.encode, arguments, input=stdin)
+        result = CliRunner().invoke(bgem3_retrieval.bulk.command.encode, arguments, input=stdin)
         error = result.exception
         if isinstance(error, BgeM3Error):
             # As `bgem3_client.command_line.main` does with it.

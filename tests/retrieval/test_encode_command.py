@@ -294,7 +294,8 @@ def test_parquet_without_pyarrow_says_what_to_install(
             raise ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow")
         return real_import(name, *arguments)
 
-    monkeypatch.delitem(sys.modules, "bgem3_retrieval.bulk.writers.parquet", raising=False)
+    for name in ("writers.parquet", "columns", "row_groups"):
+        monkeypatch.delitem(sys.modules, f"bgem3_retrieval.bulk.{name}", raising=False)
     monkeypatch.setattr(builtins, "__import__", without_pyarrow)
     outcome = encode_command("-o", "out.parquet", stdin=b"one\n")
 
@@ -317,7 +318,7 @@ def test_the_bar_reaches_the_end_of_a_file(
 # The command in a process of its own, with a fake server that answers after a while.
 _COMMAND = """
 import sys
-import bgem3_retrieval.command as command
+import bgem3_retrieval.bulk.command as command
 from bgem3_client import Client, FakeTransport
 
 class Slow(FakeTransport):

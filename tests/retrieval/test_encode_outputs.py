@@ -176,7 +176,7 @@ def test_parquet_is_written_in_row_groups(
     encode_command: EncodeCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is in memory does not grow with the file."""
-    monkeypatch.setattr(parquet, "_ROW_GROUP_BYTES", 1000)
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 1000)
     encode_command("-o", "out.parquet", "--batch-texts", "10", stdin=b"one\n" * 100)
     metadata = pa.parquet.read_metadata(encode_command.folder / "out.parquet")
 

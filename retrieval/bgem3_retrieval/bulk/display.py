@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO
+from typing import BinaryIO, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -14,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from bgem3_retrieval.bulk.job import Tally
 from bgem3_retrieval.bulk.output_file import writing
 from bgem3_retrieval.bulk.records import Rejection
+from bgem3_retrieval.bulk.rejections import as_json_line
 from bgem3_retrieval.errors import RejectedLineError
 
 
@@ -52,10 +52,10 @@ class Display:
         self._stop_on_error = stop_on_error
         self._started = time.monotonic()
         self._rejections_path = rejections_path
-        self._rejections: TextIO | None = None
+        self._rejections: BinaryIO | None = None
         if rejections_path is not None:
             with writing(str(rejections_path)):
-                self._rejections = rejections_path.open("w", encoding="utf-8", buffering=1)
+                self._rejections = rejections_path.open("wb")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -80,7 +80,8 @@ class Display:
         """
         if self._rejections is not None:
             with writing(str(self._rejections_path)):
-                self._rejections.write(_as_json(rejection) + "\n")
+                self._rejections.write(as_json_line(rejection))
+                self._rejections.flush()
         if self._stop_on_error:
             raise RejectedLineError(f"{rejection} (--on-error skip leaves such lines out)")
         self._say(str(rejection))
@@ -110,16 +111,3 @@ class Display:
     def _say(self, message: str) -> None:
         # As it is: no mark-up, no colours, no line breaks at the terminal's width.
         self._console.print(message, markup=False, highlight=False, soft_wrap=True)
-
-
-def _as_json(rejection: Rejection) -> str:
-    line = rejection.line
-    return json.dumps(
-        {
-            "file": line.source,
-            "line": line.number,
-            "reason": rejection.reason,
-            "content": line.content.decode(errors="replace"),
-        },
-        ensure_ascii=False,
-    )

@@ -40,6 +40,17 @@ class Inputs:
         known = [size for size in sizes if size is not None]
         return sum(known) if len(known) == len(sizes) else None
 
+    def size_bytes(self, index: int) -> int | None:
+        """The size of one input on the disk; None where it is no file."""
+        name = self.names[index]
+        if name == STANDARD_INPUT:
+            return None
+        try:
+            status = os.stat(name)
+        except OSError as error:
+            raise InputFileError(f"{name}: cannot be read: {error.strerror}") from error
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
     def lines(self) -> Iterator[Line]:
         """Yield every line; the whole of it is in memory, and nothing else of the input.
 
@@ -47,13 +58,26 @@ class Inputs:
             InputFileError: An input cannot be opened or read.
         """
         done_bytes = 0
-        for name in self.names:
-            source = display_name(name)
+        for index in range(len(self.names)):
             line: Line | None = None
-            with _opened(name) as raw:
-                for line in _lines(raw, source, done_bytes, packed=name.endswith(_GZIP_SUFFIX)):
-                    yield line
+            for line in self.lines_of(index, done_bytes):
+                yield line
             done_bytes = line.end_bytes if line else done_bytes
+
+    def lines_of(self, index: int, done_bytes: int = 0, after: int = 0) -> Iterator[Line]:
+        """Yield the lines of one input.
+
+        Args:
+            index: Its place among the inputs.
+            done_bytes: Bytes of the inputs before it.
+            after: So many lines are left out at the beginning.
+
+        Raises:
+            InputFileError: It cannot be opened or read.
+        """
+        name = self.names[index]
+        with _opened(name) as raw:
+            yield from _lines(raw, index, name, done_bytes, after)
 
 
 def display_name(name: str) -> str:
@@ -66,17 +90,22 @@ def without_gzip_suffix(name: str) -> str:
     return name.removesuffix(_GZIP_SUFFIX)
 
 
-def _lines(raw: BinaryIO, source: str, done_bytes: int, *, packed: bool) -> Iterator[Line]:
+def _lines(raw: BinaryIO, index: int, name: str, done_bytes: int, after: int) -> Iterator[Line]:
+    source = display_name(name)
+    packed = name.endswith(_GZIP_SUFFIX)
     stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
     number = 0
     read_bytes = 0
     try:
         for number, content in enumerate(stream, 1):
-            read_bytes = raw.tell() if packed else read_bytes + len(content)
+            read_bytes += len(content)
+            if number <= after:
+                continue
             text = content.removesuffix(b"\n").removesuffix(b"\r")
             if number == 1:
                 text = text.removeprefix(codecs.BOM_UTF8)
-            yield Line(source, number, text, done_bytes + read_bytes)
+            end_bytes = done_bytes + (raw.tell() if packed else read_bytes)
+            yield Line(source, number, text, end_bytes, index)
     except (OSError, EOFError, zlib.error) as error:
         raise InputFileError(f"{source}: cannot be read after line {number}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Lines made into records: plain text, or JSON objects with a field that holds the text."""
+"""Lines made into records: plain text, JSON objects with a field for the text, Parquet rows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from bgem3_retrieval.bulk.inputs import Inputs, without_gzip_suffix
-from bgem3_retrieval.bulk.records import Line, Record, Rejection
+from bgem3_retrieval.bulk.inputs import STANDARD_INPUT, Inputs, display_name, without_gzip_suffix
+from bgem3_retrieval.bulk.parquet_library import parquet_library
+from bgem3_retrieval.bulk.records import START, Line, Position, Record, Rejection
+from bgem3_retrieval.errors import InputFileError
 
-InputFormat: TypeAlias = Literal["auto", "lines", "jsonl"]
-_JSONL_SUFFIXES: Final = (".jsonl", ".ndjson")
+InputFormat: TypeAlias = Literal["auto", "lines", "jsonl", "parquet"]
+_Format: TypeAlias = Literal["lines", "jsonl", "parquet"]
+_FORMAT_OF_SUFFIX: Final[tuple[tuple[str, _Format], ...]] = (
+    (".jsonl", "jsonl"),
+    (".ndjson", "jsonl"),
+    (".parquet", "parquet"),
+)
 
 
 class _BadLineError(ValueError):
@@ -23,13 +30,16 @@ class RecordReader:
     """Reads records, one from each line, and says of every other line what is wrong with it.
 
     A record without an id of its own gets its line's number, and ``file:number`` where there are
-    several inputs. Empty lines are empty texts, except in JSONL, where they are nothing.
+    several inputs. Empty lines are empty texts, except in JSONL, where they are nothing. In
+    Parquet a row is a line.
 
     Attributes:
         inputs: Where the lines come from.
-        input_format: ``auto`` takes ``*.jsonl`` and ``*.ndjson`` for JSONL and all else for lines.
-        text_field: JSONL: the field with the text, a string.
-        id_field: JSONL: the field with the id, a string or an integer; it may be missing.
+        input_format: ``auto`` goes by the suffix: ``*.jsonl`` and ``*.ndjson``, ``*.parquet``,
+            and all else is lines.
+        text_field: JSONL and Parquet: the field or column with the text, a string.
+        id_field: JSONL and Parquet: the one with the id, a string or an integer; it may be
+            missing.
     """
 
     inputs: Inputs
@@ -38,20 +48,81 @@ class RecordReader:
     id_field: str = "id"
 
     def __iter__(self) -> Iterator[Record | Rejection]:
-        for line in self.inputs.lines():
-            jsonl = self._is_jsonl(line.source)
-            if jsonl and not line.content.strip():
+        return self.read()
+
+    def read(self, after: Position = START) -> Iterator[Record | Rejection]:
+        """Yield every record and rejection, in order.
+
+        Args:
+            after: Where an earlier reader of the same inputs stopped.
+
+        Raises:
+            InputFileError: An input cannot be opened or read, or has no such column.
+            MissingLibraryError: An input is Parquet, and pyarrow is not installed.
+        """
+        done_bytes = sum(self.inputs.size_bytes(index) or 0 for index in range(after.input))
+        for index in range(after.input, len(self.inputs.names)):
+            skipped = after.number if index == after.input else 0
+            size_bytes = self.inputs.size_bytes(index)
+            item: Record | Rejection | None = None
+            for item in self._read(index, done_bytes, skipped):
+                yield item
+            if size_bytes is not None:
+                done_bytes += size_bytes
+            elif item is not None:
+                done_bytes = item.line.end_bytes
+
+    def _read(self, index: int, done_bytes: int, skipped: int) -> Iterator[Record | Rejection]:
+        input_format = self._format(index)
+        if input_format == "parquet":
+            yield from self._rows(index, done_bytes, skipped)
+            return
+        for line in self.inputs.lines_of(index, done_bytes, skipped):
+            if input_format == "jsonl" and not line.content.strip():
                 continue
             try:
                 content = _utf8(line.content)
-                yield self._record(line, content) if jsonl else self._plain(line, content)
+                if input_format == "jsonl":
+                    yield self._record(line, content)
+                else:
+                    yield self._plain(line, content)
             except _BadLineError as error:
                 yield Rejection(line, str(error))
 
-    def _is_jsonl(self, source: str) -> bool:
-        if self.input_format == "auto":
-            return without_gzip_suffix(source).lower().endswith(_JSONL_SUFFIXES)
-        return self.input_format == "jsonl"
+    def _format(self, index: int) -> _Format:
+        if self.input_format != "auto":
+            return self.input_format
+        name = without_gzip_suffix(self.inputs.names[index]).lower()
+        return next(
+            (found for suffix, found in _FORMAT_OF_SUFFIX if name.endswith(suffix)), "lines"
+        )
+
+    def _rows(self, index: int, done_bytes: int, skipped: int) -> Iterator[Record | Rejection]:
+        name = self.inputs.names[index]
+        source = display_name(name)
+        if name == STANDARD_INPUT:
+            raise InputFileError(f"{source}: Parquet is read from files, not from a pipe")
+        with parquet_library():
+            from bgem3_retrieval.bulk.parquet_rows import parquet_rows
+        size_bytes = self.inputs.size_bytes(index) or 0
+        for rows in parquet_rows(name, self.text_field, self.id_field, skipped):
+            for number, text, row_id in rows:
+                content = text.encode() if isinstance(text, str) else text or b""
+                end_bytes = done_bytes + size_bytes * number // rows.total
+                line = Line(source, number, content, end_bytes, index)
+                try:
+                    yield self._from_row(line, text, row_id, has_ids=rows.ids is not None)
+                except _BadLineError as error:
+                    yield Rejection(line, str(error))
+
+    def _from_row(
+        self, line: Line, text: str | bytes | None, row_id: str | int | None, *, has_ids: bool
+    ) -> Record:
+        if text is None:
+            raise _BadLineError(f"field {self.text_field!r} must be a string, not null")
+        if isinstance(text, bytes):
+            text = _utf8(text)
+        return Record(line, self._checked_id(row_id) if has_ids else self._default_id(line), text)
 
     def _plain(self, line: Line, content: str) -> Record:
         return Record(line, self._default_id(line), content)
@@ -72,7 +143,9 @@ class RecordReader:
     def _id(self, line: Line, fields: dict[str, Any]) -> str:
         if self.id_field not in fields:
             return self._default_id(line)
-        value = fields[self.id_field]
+        return self._checked_id(fields[self.id_field])
+
+    def _checked_id(self, value: object) -> str:
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise _BadLineError(
                 f"field {self.id_field!r} must be a string or an integer, not {_json_type(value)}"

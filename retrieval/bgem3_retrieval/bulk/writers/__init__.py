@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from bgem3_retrieval.bulk.parquet_library import parquet_library
 from bgem3_retrieval.bulk.writers.base import OutputFormat, Writer, WriterMaker
-from bgem3_retrieval.errors import MissingLibraryError
 
 __all__ = ["FORMAT_OF_SUFFIX", "OutputFormat", "Writer", "WriterMaker", "format_of", "writer_maker"]
 
@@ -44,12 +44,6 @@ def writer_maker(output_format: OutputFormat, scratch_folder: Path) -> WriterMak
 
             return partial(NpzWriter, scratch_folder=scratch_folder)
         case "parquet":
-            try:
+            with parquet_library():
                 from bgem3_retrieval.bulk.writers.parquet import ParquetWriter
-            except ModuleNotFoundError as error:
-                if error.name is None or error.name.partition(".")[0] != "pyarrow":
-                    raise
-                raise MissingLibraryError(
-                    "Parquet needs pyarrow: pip install 'bgem3-triton[retrieval]'"
-                ) from error
             return ParquetWriter

@@ -6,95 +6,104 @@ import os
 import signal
 import sys
 from contextlib import closing
-from dataclasses import dataclass
+from glob import glob, has_magic
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from bgem3_client.command_line.output_names import read_output_names
+from bgem3_retrieval.bulk.parquet_library import parquet_library
+from bgem3_retrieval.bulk.settings import (
+    COLBERT_SHARD_TEXTS,
+    READY_SECONDS,
+    SHARD_TEXTS,
+    SKIPPED_EXIT_CODE,
+    STANDARD_STREAM,
+    EncodeSettings,
+)
 
 if TYPE_CHECKING:
     from bgem3_client.client import Client
-    from bgem3_client.encode_request import EncodeOptions, Output
+    from bgem3_client.encode_request import Output
     from bgem3_client.limits import Limits
-    from bgem3_retrieval.bulk.reader import InputFormat
     from bgem3_retrieval.bulk.writers import OutputFormat
 
-_STANDARD_STREAM: Final = "-"
 # A server that crashed is back within a minute or so; a long run waits for it.
 _ATTEMPTS: Final = 20
-# The first request is not that patient: more likely there is no server.
-_READY_SECONDS: Final = 5.0
-_SKIPPED_EXIT_CODE: Final = 3
 
 
 def _output_names(ctx: click.Context, param: click.Parameter, value: str) -> frozenset[Output]:
     return frozenset(read_output_names(value))
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """The command's options, as given."""
+def _input_names(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:  # noqa: ANN401 - a tuple, which click takes
+    return tuple(chain.from_iterable(map(_files_of, value)))
 
-    files: tuple[str, ...]
-    input_format: InputFormat
-    text_field: str
-    id_field: str
-    output: str
-    output_format: Literal["auto", "jsonl", "npz", "parquet"]
-    outputs: frozenset[Output]
-    tokens: bool
-    colbert_dtype: Literal["float32", "float16"]
-    max_length: int
-    truncate: bool
-    url: str
-    on_error: Literal["stop", "skip"]
-    errors: Path | None
-    batch_texts: int
-    timeout_seconds: float
-    progress: bool | None
 
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        return self.files or (_STANDARD_STREAM,)
+def _files_of(name: str) -> list[str]:
+    """Return the files that an argument names; a pattern names what it matches, sorted."""
+    if name == STANDARD_STREAM:
+        return [name]
+    if os.path.isdir(name):
+        raise click.BadParameter(f"{name!r} is a folder: name its files, as in '{name}/*.parquet'")
+    if os.path.exists(name):
+        return [name]
+    if not has_magic(name):
+        raise click.BadParameter(f"File {name!r} does not exist.")
+    found = sorted(path for path in glob(name, recursive=True) if os.path.isfile(path))
+    if not found:
+        raise click.BadParameter(f"no file matches {name!r}")
+    return found
 
-    @property
-    def output_path(self) -> Path | None:
-        """None for standard output."""
-        return None if self.output == _STANDARD_STREAM else Path(self.output)
+
+def _urls(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:  # noqa: ANN401 - a tuple, which click takes
+    urls = [url.strip() for entry in value for url in entry.split(",") if url.strip()]
+    if not urls:
+        raise click.BadParameter("no address")
+    if len(set(urls)) < len(urls):
+        raise click.BadParameter("an address is there twice")
+    return tuple(urls)
 
 
 @click.command()
-@click.argument(
-    "files",
-    nargs=-1,
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-)
+@click.argument("files", nargs=-1, callback=_input_names)
 @click.option(
     "--input-format",
-    type=click.Choice(["auto", "lines", "jsonl"]),
+    type=click.Choice(["auto", "lines", "jsonl", "parquet"]),
     default="auto",
     show_default=True,
-    help="auto: files named *.jsonl or *.ndjson are JSONL, all else is a text a line.",
+    help="auto: files named *.jsonl or *.ndjson are JSONL, *.parquet is Parquet, all else is a "
+    "text a line.",
 )
 @click.option(
-    "--text-field", default="text", show_default=True, help="JSONL: the field with the text."
+    "--text-field",
+    default="text",
+    show_default=True,
+    help="JSONL and Parquet: the field or column with the text.",
 )
 @click.option(
     "--id-field",
     default="id",
     show_default=True,
-    help="JSONL: the field with the id, a string or an integer. Without one the id is the line's "
-    "number, or FILE:NUMBER where there are several files.",
+    help="JSONL and Parquet: the one with the id, a string or an integer. Without one the id is "
+    "the line's number, or FILE:NUMBER where there are several files.",
 )
 @click.option(
     "--output",
     "-o",
-    default=_STANDARD_STREAM,
-    type=click.Path(dir_okay=False, allow_dash=True),
-    help="The file to write. It appears when it is complete, and replaces what was there.  "
+    default=STANDARD_STREAM,
+    type=click.Path(allow_dash=True),
+    help="The file to write. It appears when it is complete, and replaces what was there. Or a "
+    "folder (FOLDER/) for shards, of which each appears when it is complete.  "
     "[default: standard output, as JSONL]",
+)
+@click.option(
+    "--shard-texts",
+    type=click.IntRange(1),
+    help="Lines in a shard, which is what a stop may cost; --output is a folder.  "
+    f"[default: {SHARD_TEXTS:,}; {COLBERT_SHARD_TEXTS:,} with colbert]",
 )
 @click.option(
     "--output-format",
@@ -112,6 +121,13 @@ class _Settings:
     help="Some of dense, sparse and colbert, separated by commas.",
 )
 @click.option("--tokens", is_flag=True, help="Write the text of each token beside its sparse id.")
+@click.option(
+    "--dense-dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Folders: float16 halves what dense vectors weigh.",
+)
 @click.option(
     "--colbert-dtype",
     type=click.Choice(["float32", "float16"]),
@@ -136,17 +152,19 @@ class _Settings:
     "--url",
     envvar="BGEM3_URL",
     show_envvar=True,
-    default="127.0.0.1:8001",
-    show_default=True,
+    default=["127.0.0.1:8001"],
+    show_default="127.0.0.1:8001",
+    multiple=True,
+    callback=_urls,
     help="The server: host:port or grpc://… for Triton's gRPC, http://… for its HTTP, bgem3://… "
-    "for the HTTP service; grpcs://…, https://… or bgem3s://… encrypted.",
+    "for the HTTP service; grpcs://…, https://… or bgem3s://… encrypted. Into a folder, several "
+    "servers of one model share the work: again, or separated by commas.",
 )
 @click.option(
     "--on-error",
     type=click.Choice(["stop", "skip"]),
-    default="stop",
-    show_default=True,
-    help="What to do at a line that holds no text that can be encoded.",
+    help="What to do at a line that holds no text that can be encoded.  [default: stop; skip "
+    "into a folder, which keeps such lines in _rejected.jsonl]",
 )
 @click.option(
     "--errors",
@@ -154,12 +172,29 @@ class _Settings:
     help="A file to write rejected lines to, as JSONL: file, line, reason, content.",
 )
 @click.option(
+    "--hash-inputs",
+    is_flag=True,
+    help="Folders: know inputs again by their SHA-256, which reads them once more, and not by the "
+    "time of their last change.",
+)
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Folders: encode nothing, and hold every shard against its SHA-256.",
+)
+@click.option(
     "--batch-texts",
     type=click.IntRange(1, 4096),
     default=64,
     show_default=True,
-    help="Texts in a request, at most; long texts make smaller ones. Eight are on their way at "
-    "the same time.",
+    help="Texts in a request, at most; long texts make smaller ones.",
+)
+@click.option(
+    "--in-flight",
+    type=click.IntRange(1, 1024),
+    default=8,
+    show_default=True,
+    help="Requests on their way at the same time, to each server.",
 )
 @click.option(
     "--timeout-seconds",
@@ -173,12 +208,15 @@ class _Settings:
     default=None,
     help="Draw a progress bar.  [default: when standard error is a terminal]",
 )
-def encode(**options: Any) -> None:  # noqa: ANN401 - click's, one for each field of _Settings
+def encode(**options: Any) -> None:  # noqa: ANN401 - click's, one for each field of EncodeSettings
     """Encode texts with a running server (see 'bgem3 serve').
 
-    FILES hold a text a line, or a JSON object a line (JSONL); "-", or none, is standard input.
-    What ends in .gz is unpacked. Empty lines are empty texts, except in JSONL. The output keeps
-    the order of the lines.
+    FILES hold a text a line, or a JSON object a line (JSONL), or rows (Parquet); "-", or none, is
+    standard input. What ends in .gz is unpacked. Patterns in quotes are matched here. Empty lines
+    are empty texts, except in JSONL. The output keeps the order of the lines.
+
+    Into a folder goes a corpus of any size: shards in Parquet, and a manifest. When it was stopped
+    before the end, the same command goes on after the last whole shard.
 
     \b
     Examples:
@@ -186,19 +224,27 @@ def encode(**options: Any) -> None:  # noqa: ANN401 - click's, one for each fiel
       bgem3 encode corpus.jsonl --outputs dense,sparse -o corpus.parquet
       bgem3 encode --outputs colbert --colbert-dtype float16 -o a.npz < a.txt
       bgem3 encode *.jsonl.gz --on-error skip --errors bad.jsonl -o all.parquet
+      bgem3 encode 'corpus/*.parquet' --url a:8001,b:8001 -o vectors/
+      bgem3 encode --verify -o vectors/
 
     \b
     Exit codes:
       0    every line is encoded
-      1    the server failed, or the output cannot be written
+      1    the server failed, the output cannot be written, or a shard is damaged (--verify)
       2    a line is bad (with --on-error stop), or a file or an option is
       3    all is written except for bad lines (with --on-error skip)
-      130  interrupted
+      130  interrupted (SIGINT, and SIGTERM into a folder)
       141  whoever reads standard output stopped reading
 
-    Unless it ends with 0 or 3, there is no output file, or still the one from before.
+    Unless it ends with 0 or 3, there is no output file, or still the one from before; in a folder
+    there are the whole shards that came before.
     """  # noqa: D301 - click's \b keeps the line breaks of a paragraph
-    settings = _Settings(**options)
+    settings = EncodeSettings(**options)
+    _check_mode(settings)
+    if settings.into_folder:
+        with parquet_library():
+            from bgem3_retrieval.bulk.corpus.run import run_corpus
+        sys.exit(run_corpus(settings))
     try:
         skipped = _encode(settings)
     except KeyboardInterrupt:
@@ -209,7 +255,7 @@ def encode(**options: Any) -> None:  # noqa: ANN401 - click's, one for each fiel
         _discard_standard_output()
         sys.exit(128 + signal.SIGPIPE)
     if skipped:
-        sys.exit(_SKIPPED_EXIT_CODE)
+        sys.exit(SKIPPED_EXIT_CODE)
 
 
 def connect(url: str, limits: Limits) -> Client:
@@ -220,10 +266,32 @@ def connect(url: str, limits: Limits) -> Client:
     return Client(url, limits=limits, retries=RetryPolicy(attempts=_ATTEMPTS))
 
 
-def _encode(settings: _Settings) -> int:
+def _check_mode(settings: EncodeSettings) -> None:
+    """Refuse what goes together with a folder only, or with anything else only."""
+    if settings.into_folder:
+        if settings.output_format not in ("auto", "parquet"):
+            raise click.UsageError(f"a folder's shards are Parquet, not {settings.output_format}")
+        if settings.errors:
+            raise click.UsageError("a folder keeps rejected lines itself, in _rejected.jsonl")
+        if not settings.verify and STANDARD_STREAM in settings.inputs:
+            raise click.UsageError(
+                "a folder needs files as inputs: a run that goes on reads them again"
+            )
+        return
+    for name, given in {
+        "--shard-texts": settings.shard_texts,
+        "--verify": settings.verify,
+        "--hash-inputs": settings.hash_inputs,
+        "--dense-dtype float16": settings.dense_dtype == "float16",
+        "several servers": len(settings.url) > 1,
+    }.items():
+        if given:
+            raise click.UsageError(f"{name}: the output must be a folder, as in --output FOLDER/")
+
+
+def _encode(settings: EncodeSettings) -> int:
     """Do what the settings say; return how many lines were skipped."""
     # NumPy and gRPC are slow to import: 'bgem3 --help' imports this module too.
-    from bgem3_client.limits import Limits
     from bgem3_retrieval.bulk.batches import batches
     from bgem3_retrieval.bulk.display import Display
     from bgem3_retrieval.bulk.encoder import BatchEncoder
@@ -234,20 +302,20 @@ def _encode(settings: _Settings) -> int:
     from bgem3_retrieval.bulk.writers import writer_maker
 
     _check_paths(settings)
-    options = _encode_options(settings)
-    limits = Limits(max_texts_per_request=settings.batch_texts)
+    options = settings.encode_options()
+    limits = settings.limits()
     inputs = Inputs(settings.inputs)
     reader = RecordReader(inputs, settings.input_format, settings.text_field, settings.id_field)
     path = settings.output_path
     make_writer = writer_maker(_output_format(settings), (path or Path()).resolve().parent)
-    if _STANDARD_STREAM in settings.inputs and sys.stdin.isatty():
+    if STANDARD_STREAM in settings.inputs and sys.stdin.isatty():
         click.echo("reading lines from the terminal; Ctrl-D ends them", err=True)
     with (
-        connect(settings.url, limits) as client,
+        connect(settings.url[0], limits) as client,
         Display(
             total_bytes=inputs.total_bytes,
-            progress=_draws_progress(settings),
-            stop_on_error=settings.on_error == "stop",
+            progress=settings.draws_progress(),
+            stop_on_error=settings.stop_on_error,
             rejections_path=settings.errors,
         ) as display,
     ):
@@ -276,28 +344,14 @@ def _wait_until_ready(client: Client) -> None:
     from bgem3_client.errors import DeadlineError, UnavailableError
 
     try:
-        client.wait_until_ready(_READY_SECONDS)
+        client.wait_until_ready(READY_SECONDS)
     except DeadlineError as error:
         raise UnavailableError(
             f"{error}. Start a server with 'bgem3 serve', or say where one is: --url or BGEM3_URL"
         ) from error
 
 
-def _encode_options(settings: _Settings) -> EncodeOptions:
-    from bgem3_client.encode_request import EncodeOptions
-
-    if settings.tokens and "sparse" not in settings.outputs:
-        raise click.UsageError("--tokens is about sparse weights: add --outputs sparse")
-    return EncodeOptions(
-        settings.outputs,
-        settings.max_length,
-        settings.truncate,
-        return_tokens=settings.tokens,
-        colbert_dtype=settings.colbert_dtype,
-    )
-
-
-def _output_format(settings: _Settings) -> OutputFormat:
+def _output_format(settings: EncodeSettings) -> OutputFormat:
     from bgem3_retrieval.bulk.writers import FORMAT_OF_SUFFIX, format_of
 
     path = settings.output_path
@@ -316,23 +370,15 @@ def _output_format(settings: _Settings) -> OutputFormat:
     return settings.output_format
 
 
-def _check_paths(settings: _Settings) -> None:
+def _check_paths(settings: EncodeSettings) -> None:
     """Refuse to write over what is read, or two things to one file."""
-    read = [Path(name).resolve() for name in settings.inputs if name != _STANDARD_STREAM]
+    read = [Path(name).resolve() for name in settings.inputs if name != STANDARD_STREAM]
     written = [path.resolve() for path in (settings.output_path, settings.errors) if path]
     for number, path in enumerate(written):
         if path.is_file() and path in read:
             raise click.UsageError(f"{path} is an input, and would be overwritten")
         if path in written[:number]:
             raise click.UsageError("--output and --errors are the same file")
-
-
-def _draws_progress(settings: _Settings) -> bool:
-    if settings.progress is not None:
-        return settings.progress
-    # A bar would be drawn over what is printed.
-    printed = settings.output_path is None and sys.stdout.isatty()
-    return sys.stderr.isatty() and not printed
 
 
 def _discard_standard_output() -> None:
