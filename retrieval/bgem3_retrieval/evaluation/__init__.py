@@ -1,1 +1,1 @@
-"""How good the answers are."""
+"""How good the answers are: collection -> vectors -> scores -> runs -> measures -> report."""
