@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,25 @@ def test_base_urls_are_those_of_the_replayed_requests(product):
             assert f"`{address}`" in text
 
 
+def index_folder(framework, target, key):
+    """Run the document's command that indexes a folder, as it stands but for address and key."""
+    Path("handbook").mkdir()
+    Path("handbook", "leave.md").write_text("# Leave\n\nAnnual leave is thirty days a year.\n")
+    shell = "".join(blocks(f"{framework}.md", "sh")).replace("\\\n", "")
+    (command,) = [line for line in shell.splitlines() if line.startswith("bgem3 ")]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    finished = subprocess.run(
+        command.replace(WRITTEN_URL, target).split(),
+        env={**os.environ, "PATH": path, "BGEM3_API_KEY": key},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert 0 == finished.returncode, finished.stderr
+
+
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_examples_run_one_after_the_other(
     framework, keyed_service_url, key, tmp_path, monkeypatch, capsys
@@ -79,6 +100,7 @@ def test_examples_run_one_after_the_other(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BGEM3_API_KEY", "")
     target = keyed_service_url.removeprefix("http://")
+    index_folder(framework, target, key)
     names = {}
 
     for example in blocks(f"{framework}.md", "python"):
@@ -92,5 +114,6 @@ def test_examples_run_one_after_the_other(
         "llama-index": "Parcels arrive",
     }
     assert expected[framework] in printed
+    assert "Annual leave is thirty days a year." in printed
     if framework == "langchain":
         assert "Open the settings and press Reset password.\n" in printed

@@ -1,0 +1,1 @@
+"""Retrievers of other frameworks; each module needs that framework installed."""
