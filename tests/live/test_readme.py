@@ -112,7 +112,11 @@ def test_the_examples_of_index_and_search(triton: Addresses, tmp_path: Path) -> 
     subprocess.run([bgem3, *index, *where], cwd=tmp_path, check=True, timeout=120)
     found = subprocess.run(
         [bgem3, *search, *where, "--json"],
-        **{"cwd": tmp_path, "check": True, "timeout": 120, "capture_output": True, "text": True},
+        cwd=tmp_path,
+        check=True,
+        timeout=120,
+        capture_output=True,
+        text=True,
     )
 
     (hit,) = json.loads(found.stdout)["hits"]

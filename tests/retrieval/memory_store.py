@@ -136,6 +136,9 @@ class MemoryStore:
                 point_id: _scores(points[point_id], query) for point_id in ids if point_id in points
             }
 
+    def size_warning(self, name: str) -> str | None:
+        return None
+
     def close(self) -> None:
         self.closed = True
 

@@ -211,7 +211,6 @@ def _index(settings: _Settings) -> IndexReport:
     from bgem3_client.errors import BgeM3Error
     from bgem3_retrieval.index.display import IndexDisplay, summary
     from bgem3_retrieval.index.indexer import Indexer
-    from bgem3_retrieval.stores.address import size_warning
 
     progress = sys.stderr.isatty() if settings.progress is None else settings.progress
     with (
@@ -233,7 +232,7 @@ def _index(settings: _Settings) -> IndexReport:
                     observer=display,
                 )
                 lines = summary(report, store.address)
-                warning = size_warning(store, settings.collection)
+                warning = store.size_warning(settings.collection)
         except KeyboardInterrupt:
             display.say(f"stopped{_kept(display.report, settings)}")
             sys.exit(128 + signal.SIGINT)

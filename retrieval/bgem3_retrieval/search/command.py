@@ -200,9 +200,7 @@ def _search(options: dict[str, Any]) -> None:
 
 
 def _warn_of_size(store: Store, name: str) -> None:
-    from bgem3_retrieval.stores.address import size_warning
-
-    if warning := size_warning(store, name):
+    if warning := store.size_warning(name):
         click.echo(warning, err=True)
 
 

@@ -54,13 +54,6 @@ def open_store(address: str, api_key: str | None = None) -> Store:
     raise InvalidInputError(f"no store has addresses like {address!r}; one is {_FORMS}")
 
 
-def size_warning(store: Store, name: str) -> str | None:
-    """Return what to tell a user whose collection has outgrown its store; None: all is well."""
-    from bgem3_retrieval.stores.qdrant.folder import EmbeddedQdrant
-
-    return store.size_warning(name) if isinstance(store, EmbeddedQdrant) else None
-
-
 def _open_folder(address: str) -> Store:
     path = Path(address).expanduser()
     if path.is_file():

@@ -92,5 +92,8 @@ class Store(Protocol):
         collection's storage rounds. Absent where the collection has no such representation.
         """
 
+    def size_warning(self, name: str) -> str | None:
+        """Return what to tell a user whose collection has outgrown this store, if it has."""
+
     def close(self) -> None:
         """Let go of the store. Again: nothing."""

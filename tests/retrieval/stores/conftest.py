@@ -52,6 +52,15 @@ def _embedded_milvus(folder: Path, stack: ExitStack) -> StoreKind:
     )
 
 
+def _milvus_server(folder: Path, stack: ExitStack) -> StoreKind:
+    address = os.environ["BGEM3_TEST_MILVUS"]
+    with closing(open_store(address)) as store:
+        for name in store.names():
+            store.drop(name)
+    opener = _opener(lambda: open_store(address), stack)
+    return StoreKind("a Milvus server", opener, ("float32", "float16"))
+
+
 def _qdrant_server(folder: Path, stack: ExitStack) -> StoreKind:
     address = os.environ["BGEM3_TEST_QDRANT"]
     with closing(open_store(address)) as store:
@@ -68,6 +77,8 @@ _MAKERS: dict[str, Callable[[Path, ExitStack], StoreKind]] = {
 }
 if "BGEM3_TEST_QDRANT" in os.environ:
     _MAKERS["qdrant-server"] = _qdrant_server
+if "BGEM3_TEST_MILVUS" in os.environ:
+    _MAKERS["milvus-server"] = _milvus_server
 
 
 @pytest.fixture(params=_MAKERS)

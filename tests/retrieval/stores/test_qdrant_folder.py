@@ -17,7 +17,6 @@ from some_points import SPEC, chunk, point, query
 
 from bgem3_client import InvalidInputError
 from bgem3_retrieval.errors import CollectionNotFoundError, ForeignCollectionError, StoreError
-from bgem3_retrieval.stores.address import size_warning
 from bgem3_retrieval.stores.qdrant.folder import EmbeddedQdrant, embedded_warning
 
 _HERE = Path(__file__).parent
@@ -245,7 +244,7 @@ def test_large_collections_are_warned_about(store: EmbeddedQdrant) -> None:
     """By the number of chunks and by their size, with what to do instead."""
     store.create(SPEC)
 
-    assert size_warning(store, "notes") is None
+    assert store.size_warning("notes") is None
     assert embedded_warning(9_999, 10**9) is None
     by_count = embedded_warning(10_000, 10**9)
     by_size = embedded_warning(2_000, 6 * 1024**3)

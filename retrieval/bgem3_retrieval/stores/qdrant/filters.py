@@ -10,7 +10,7 @@ from qdrant_client import models
 
 from bgem3_retrieval.documents.document import MetadataValue
 from bgem3_retrieval.stores.conditions import check_conditions
-from bgem3_retrieval.stores.qdrant.payload import path_of
+from bgem3_retrieval.stores.payload import path_of
 from bgem3_retrieval.stores.query import Condition
 
 # Integers beyond have neighbours that are the same number to a range, which is of doubles.

@@ -43,8 +43,8 @@ from bgem3_retrieval.errors import (
     StoreError,
 )
 from bgem3_retrieval.stores.collection import CollectionSpec, checked_name
+from bgem3_retrieval.stores.payload import to_payload
 from bgem3_retrieval.stores.point import Point
-from bgem3_retrieval.stores.qdrant.payload import to_payload
 from bgem3_retrieval.stores.qdrant.store import Answer, QdrantStore, check_points, to_sparse
 from bgem3_retrieval.stores.qdrant.vectors import (
     COLBERT,

@@ -26,11 +26,11 @@ from bgem3_retrieval.errors import (
 )
 from bgem3_retrieval.stores.collection import CollectionSpec, checked_name
 from bgem3_retrieval.stores.fit import check_points_fit
+from bgem3_retrieval.stores.payload import to_payload
 from bgem3_retrieval.stores.point import Point
 from bgem3_retrieval.stores.qdrant.failures import FAILURES, Failure, explain
 from bgem3_retrieval.stores.qdrant.filters import of_ids
 from bgem3_retrieval.stores.qdrant.indexes import missing_indexes
-from bgem3_retrieval.stores.qdrant.payload import to_payload
 from bgem3_retrieval.stores.qdrant.store import Answer, QdrantStore, to_sparse
 from bgem3_retrieval.stores.qdrant.vectors import (
     COLBERT,

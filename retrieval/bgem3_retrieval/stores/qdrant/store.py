@@ -16,9 +16,9 @@ from bgem3_client.errors import InvalidInputError
 from bgem3_client.sparse import SparseEmbedding
 from bgem3_retrieval.stores.collection import CollectionSpec
 from bgem3_retrieval.stores.fit import check_points_fit, check_query_fits
+from bgem3_retrieval.stores.payload import from_payload
 from bgem3_retrieval.stores.point import Point
 from bgem3_retrieval.stores.qdrant.filters import of_source, to_filter
-from bgem3_retrieval.stores.qdrant.payload import from_payload
 from bgem3_retrieval.stores.qdrant.vectors import DENSE, SPARSE
 from bgem3_retrieval.stores.query import (
     Candidate,
@@ -61,6 +61,10 @@ class QdrantStore(ABC):
     @abstractmethod
     def put(self, name: str, points: Sequence[Point]) -> None:
         """Write points; they outlive a crash when this returns."""
+
+    def size_warning(self, name: str) -> str | None:
+        """Return what to tell a user of a collection that has outgrown this store, if it has."""
+        return None
 
     @abstractmethod
     def close(self) -> None:
