@@ -42,10 +42,13 @@ schema = schemathesis.openapi.from_dict(create_app(SETTINGS, FakeTransport()).op
 
 
 @pytest.fixture(scope="module")
-def url(demo_model_directory: Path) -> Iterator[str]:
-    """A service with a tokenizer and without a Triton, over real connections."""
-    tokenizer = demo_model_directory / "tokenizer.json"
-    with live_service(SETTINGS.model_copy(update={"tokenizer": tokenizer}), FakeTransport()) as url:
+def url(demo_model_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service with a tokenizer and a store and without a Triton, over real connections."""
+    parts = {
+        "tokenizer": demo_model_directory / "tokenizer.json",
+        "store": str(tmp_path_factory.mktemp("store")),
+    }
+    with live_service(SETTINGS.model_copy(update=parts), FakeTransport()) as url:
         yield url
 
 

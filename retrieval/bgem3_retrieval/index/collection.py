@@ -20,8 +20,8 @@ from bgem3_retrieval.stores.collection import (
 from bgem3_retrieval.stores.query import QueryVectors
 
 if TYPE_CHECKING:
-    from bgem3_client.client import Client
     from bgem3_client.model_info import ModelInfo
+    from bgem3_retrieval.index.client import IndexClient
     from bgem3_retrieval.stores.store import Store
 
 # The same text by the same model gives 1, less what BF16, an INT8 trunk and INT8 storage round
@@ -134,7 +134,7 @@ def check_options(spec: CollectionSpec, options: CollectionOptions) -> None:
     )
 
 
-def check_model(spec: CollectionSpec, model: ModelInfo, client: Client, store: Store) -> None:
+def check_model(spec: CollectionSpec, model: ModelInfo, client: IndexClient, store: Store) -> None:
     """Refuse a server whose vectors do not go together with those of a collection.
 
     Names and sizes are compared, and then the vectors: the text of a chunk that is there is

@@ -13,8 +13,8 @@ from bgem3_retrieval.stores.point import Point, StoredChunk
 from bgem3_retrieval.stores.pooling import pool_tokens
 
 if TYPE_CHECKING:
-    from bgem3_client.client import Client
     from bgem3_client.embeddings import Embedding, Embeddings
+    from bgem3_retrieval.index.client import IndexClient
 
 # Eight of them keep a server busy, and are back in seconds from one that has no GPU. 4 MiB of
 # token vectors of BGE-M3 in FP16.
@@ -82,7 +82,7 @@ def batches(items: Iterable[SplitItem]) -> Iterator[Batch]:
 class ChunkEncoder:
     """Encodes all representations that a collection keeps in one pass; threads may share it."""
 
-    def __init__(self, client: Client, spec: CollectionSpec, timeout_seconds: float) -> None:
+    def __init__(self, client: IndexClient, spec: CollectionSpec, timeout_seconds: float) -> None:
         """Make one.
 
         Args:

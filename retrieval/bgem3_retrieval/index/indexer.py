@@ -30,7 +30,7 @@ from bgem3_retrieval.index.states import StoredStates
 from bgem3_retrieval.index.writing import BatchWriter
 
 if TYPE_CHECKING:
-    from bgem3_client.client import Client
+    from bgem3_retrieval.index.client import IndexClient
     from bgem3_retrieval.stores.collection import CollectionSpec
     from bgem3_retrieval.stores.store import Store
 
@@ -66,7 +66,7 @@ class Indexer:
     """
 
     def __init__(
-        self, client: Client, store: Store, *, timeout_seconds: float = _TIMEOUT_SECONDS
+        self, client: IndexClient, store: Store, *, timeout_seconds: float = _TIMEOUT_SECONDS
     ) -> None:
         """Make one.
 
@@ -181,7 +181,7 @@ class _Run:
 
     def __init__(
         self,
-        client: Client,
+        client: IndexClient,
         store: Store,
         spec: CollectionSpec,
         observer: Observer,

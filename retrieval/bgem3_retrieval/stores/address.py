@@ -25,6 +25,11 @@ def default_store_address() -> str:
     return str(platformdirs.user_data_path("bgem3", appauthor=False) / "store")
 
 
+def is_embedded(address: str) -> bool:
+    """Whether the store of an address is inside the process that opens it, and no other's."""
+    return not address.startswith(("http://", "https://", "milvus+http://", "milvus+https://"))
+
+
 def open_store(address: str, api_key: str | None = None) -> Store:
     """Open the store of an address.
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,12 +16,23 @@ from starlette.responses import Response
 
 from bgem3_client.errors import BgeM3Error, InvalidInputError
 from bgem3_client.transports import Transport
+from bgem3_retrieval.stores.store import Store
 from bgem3_server.gateway.access.cors import CorsMiddleware, cors_origins
 from bgem3_server.gateway.access.keys import KeyMiddleware, declare_keys, read_keys
 from bgem3_server.gateway.calls.errors import MethodError, UnknownRouteError
 from bgem3_server.gateway.calls.middleware import CallMiddleware
 from bgem3_server.gateway.calls.validation import invalid_input
-from bgem3_server.gateway.dialects import native, openai, rerank, score, tei, token_counts
+from bgem3_server.gateway.dialects import (
+    collections,
+    index,
+    native,
+    openai,
+    rerank,
+    score,
+    search,
+    tei,
+    token_counts,
+)
 from bgem3_server.gateway.gateway import Gateway
 from bgem3_server.gateway.operations import health
 from bgem3_server.gateway.operations.background import background
@@ -28,19 +40,36 @@ from bgem3_server.gateway.operations.tracing import TraceMiddleware, set_up_trac
 from bgem3_server.gateway.page import page_router
 from bgem3_server.gateway.settings import GatewaySettings
 
+_PARTS: Final = (
+    native,
+    token_counts,
+    search,
+    index,
+    collections,
+    openai,
+    tei,
+    rerank,
+    score,
+    health,
+)
 
-def create_app(settings: GatewaySettings, transport: Transport | None = None) -> FastAPI:
+
+def create_app(
+    settings: GatewaySettings, transport: Transport | None = None, store: Store | None = None
+) -> FastAPI:
     """Return the service as an ASGI application.
 
     Args:
         settings: Of the service.
         transport: Carries the requests instead of a connection to ``settings.triton``.
+        store: Holds the collections instead of the one at ``settings.store``; closed at the end.
 
     Raises:
         InvalidInputError: A setting is wrong.
+        MissingLibraryError: What the store needs is not installed.
         RepositoryError: The repository's manifest is damaged.
     """
-    gateway = Gateway.assemble(settings, transport)
+    gateway = Gateway.assemble(settings, transport, store)
     keys = read_keys(settings)
     origins = cors_origins(settings)
 
@@ -51,7 +80,7 @@ def create_app(settings: GatewaySettings, transport: Transport | None = None) ->
             async with background(gateway):
                 yield
         finally:
-            await gateway.client.close()
+            await gateway.close()
             await asyncio.to_thread(shut_down_tracing)
 
     app = FastAPIOffline(
@@ -65,7 +94,7 @@ def create_app(settings: GatewaySettings, transport: Transport | None = None) ->
         strict_content_type=False,  # a body is JSON, also where no header says so
     )
     app.state.gateway = gateway
-    for part in (native, token_counts, openai, tei, rerank, score, health):
+    for part in _PARTS:
         app.include_router(part.router)
     app.include_router(page_router())
     app.add_exception_handler(HTTPException, _http_exception)

@@ -11,7 +11,9 @@ from prometheus_client import CollectorRegistry
 from bgem3_client import AsyncClient, Limits, RetryPolicy
 from bgem3_client.address import Address
 from bgem3_client.transports import Transport, connect
+from bgem3_retrieval.stores.store import Store
 from bgem3_server.gateway.calls.call import Call, current_call
+from bgem3_server.gateway.calls.errors import NoStoreError
 from bgem3_server.gateway.encoding.computed_texts import ComputedTexts
 from bgem3_server.gateway.encoding.encoder import Encoder
 from bgem3_server.gateway.encoding.result_cache import ResultCache
@@ -26,6 +28,7 @@ from bgem3_server.gateway.model_card import ModelCard, read_model_card
 from bgem3_server.gateway.operations.gpu import GpuMonitor
 from bgem3_server.gateway.operations.metrics import Metrics
 from bgem3_server.gateway.operations.readiness import Readiness
+from bgem3_server.gateway.retrieval.retrieval import Retrieval, open_configured
 from bgem3_server.gateway.settings import GatewaySettings
 
 _COUNT_TIMEOUT_SECONDS: Final = 30.0
@@ -52,19 +55,28 @@ class Gateway:
     encoder: Encoder
     readiness: Readiness
     gpus: GpuMonitor
+    retrieval: Retrieval | None
 
     @classmethod
-    def assemble(cls, settings: GatewaySettings, transport: Transport | None = None) -> Gateway:
+    def assemble(
+        cls,
+        settings: GatewaySettings,
+        transport: Transport | None = None,
+        store: Store | None = None,
+    ) -> Gateway:
         """Put the parts together; nothing is sent yet.
 
         Args:
             settings: Of the service.
             transport: Carries the requests instead of a connection to ``settings.triton``.
+            store: Holds the collections instead of the one at ``settings.store``.
 
         Raises:
-            InvalidInputError: A setting is wrong: the address, or the tokenizer.
+            InvalidInputError: A setting is wrong: an address, or the tokenizer.
+            MissingLibraryError: What the store needs is not installed.
             RepositoryError: The repository's manifest is damaged.
         """
+        store = store or open_configured(settings)
         transport = transport or connect(Address.parse(settings.triton), {})
         client = AsyncClient(transport=transport, limits=_CLIENT_LIMITS, retries=_RETRIES)
         counter: TokenCounter = (
@@ -93,7 +105,26 @@ class Gateway:
             encoder,
             readiness,
             GpuMonitor(),
+            Retrieval(store, encoder, counter) if store else None,
         )
+
+    def needed_retrieval(self) -> Retrieval:
+        """Return what searches and indexes.
+
+        Raises:
+            NoStoreError: The service was told of no store.
+        """
+        if self.retrieval is None:
+            raise NoStoreError(
+                "this service has no store: start it with --store ADDRESS or BGEM3_STORE"
+            )
+        return self.retrieval
+
+    async def close(self) -> None:
+        """Let go of Triton and of the store."""
+        if self.retrieval is not None:
+            await self.retrieval.close()
+        await self.client.close()
 
     def show_load(self) -> None:
         """Bring the metrics of what is waiting and running up to date."""

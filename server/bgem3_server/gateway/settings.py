@@ -57,6 +57,17 @@ class GatewaySettings(BaseSettings):
         description="Memory for results of texts that may come again; 0 keeps none. A dense "
         "vector of BGE-M3 takes 5 KB, lexical weights 1 KB and more, ColBERT vectors 4 KB a token.",
     )
+    store: str | None = Field(
+        None,
+        description="Where the collections of /search and /index are: a folder (Qdrant inside this "
+        "process: one worker only), http://host:6333 (a Qdrant server), milvus:FILE.db or "
+        "milvus+http://host:19530. Without it these routes say that there is none.",
+    )
+    store_api_key: SecretStr = Field(
+        SecretStr(""),
+        description="The store's key, for a server that wants one; a secret, so it is taken from "
+        "the environment alone.",
+    )
     interactive_tokens: int = Field(
         2048,
         ge=0,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bgem3_client import errors as client_errors
+from bgem3_retrieval import errors as retrieval_errors
 from bgem3_server.gateway.calls import errors
 from bgem3_server.gateway.dialects.dialect import Dialect
 
@@ -72,6 +73,17 @@ ERROR_KINDS: Final[Mapping[type[BaseException], ErrorKind]] = {
         "not_acceptable", 406, "invalid_request_error", "Validation"
     ),
     errors.NotOfferedError: ErrorKind("not_offered", 501, "invalid_request_error", "Backend"),
+    errors.NoStoreError: ErrorKind("no_store", 501, "invalid_request_error", "Backend"),
+    retrieval_errors.CollectionNotFoundError: ErrorKind(
+        "collection_not_found", 404, "invalid_request_error", "Validation"
+    ),
+    retrieval_errors.CollectionMismatchError: ErrorKind(
+        "collection_mismatch", 409, "invalid_request_error", "Validation"
+    ),
+    retrieval_errors.ForeignCollectionError: ErrorKind(
+        "foreign_collection", 409, "invalid_request_error", "Validation"
+    ),
+    retrieval_errors.StoreError: ErrorKind("store_error", 503, "server_error", "Backend"),
     errors.BodyTimeoutError: ErrorKind("body_timeout", 408, "invalid_request_error", "Validation"),
     errors.TooLargeError: ErrorKind("too_large", 413, "invalid_request_error", "Validation"),
     errors.BusyError: ErrorKind("busy", 429, "rate_limit_error", "Overloaded"),

@@ -13,6 +13,7 @@
     - MethodError              there is something, but not for this method
     - NotAcceptableError       the caller takes no form that answers have
     - NotOfferedError          this service was not set up for it
+    - NoStoreError             it was told of no store to search in
   + InvalidInputError          of the client's tree: what the caller sent is wrong
     - TextTooLongError         a text is longer than allowed, and must not be cut
     - EmptyInputError          there is no text at all
@@ -95,6 +96,10 @@ class NotAcceptableError(RefusedError):
 
 class NotOfferedError(RefusedError):
     """The service could do this, but was not set up for it."""
+
+
+class NoStoreError(RefusedError):
+    """The service was told of no store."""
 
 
 class TextTooLongError(InvalidInputError):

@@ -26,6 +26,7 @@ from bgem3_server.gateway.process.events import (
     WorkerRestarting,
 )
 from bgem3_server.gateway.process.worker_process import WorkerProcess
+from bgem3_server.gateway.retrieval.store_setting import check_store
 from bgem3_server.gateway.settings import GatewaySettings
 from bgem3_server.restarts import RestartPolicy, Restarts
 
@@ -67,9 +68,12 @@ class Workers:
             restarts: What is done about workers that fail.
 
         Raises:
-            InvalidInputError: The share of one worker would be too small.
+            InvalidInputError: The share of one worker would be too small, or several cannot share
+                the store.
+            MissingLibraryError: What the store needs is not installed.
         """
         self.ended: Future[None] = Future()
+        check_store(settings)
         self._settings = share_of(settings)
         self._listener = listener
         self._on_event = on_event

@@ -1,0 +1,1 @@
+"""Search and index over the service's own encoder."""

@@ -1,0 +1,281 @@
+"""Collections of a store, searched and filled by requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
+
+import structlog
+
+from bgem3_retrieval.errors import CollectionNotFoundError, StoreError
+from bgem3_retrieval.index.collection import CollectionOptions
+from bgem3_retrieval.index.report import IndexReport
+from bgem3_retrieval.search.names import not_found, only_collection
+from bgem3_retrieval.search.options import SearchOptions
+from bgem3_retrieval.search.result import SearchResult
+from bgem3_retrieval.search.searcher import Searcher
+from bgem3_retrieval.stores.collection import CollectionSpec
+from bgem3_retrieval.stores.store import Store
+from bgem3_server.gateway.calls.call import Call
+from bgem3_server.gateway.calls.errors import BusyError
+from bgem3_server.gateway.encoding.encoder import Encoder
+from bgem3_server.gateway.encoding.token_counter import TokenCounter
+from bgem3_server.gateway.retrieval.documents import GivenDocument, read_given
+from bgem3_server.gateway.retrieval.thread_encoder import ThreadEncoder
+from bgem3_server.gateway.settings import GatewaySettings
+
+# A search waits for the model and for the store most of its time: threads are cheap, and queries
+# that wait together are encoded together.
+_READING_THREADS: Final = 16
+_MAX_READING: Final = 256
+# Each has a dozen threads of its own, and up to a hundred MiB of vectors that wait to be written.
+_WRITING_THREADS: Final = 2
+_MAX_WRITING: Final = 16
+_RETRY_SECONDS: Final = 1
+
+Result = TypeVar("Result")
+
+log = structlog.get_logger("bgem3.gateway")
+
+
+@dataclass(frozen=True)
+class About:
+    """What a collection is and holds.
+
+    Attributes:
+        spec: How it was made.
+        chunks: How many there are.
+        documents: How many there are, each state of one counted.
+        incomplete: Those of which chunks are missing: an interrupted run's.
+    """
+
+    spec: CollectionSpec
+    chunks: int
+    documents: int
+    incomplete: int
+
+
+class Retrieval:
+    """One store; its blocking work runs in threads.
+
+    A caller that goes away, or whose deadline passes, ends the work for it at its next text.
+    """
+
+    def __init__(self, store: Store, encoder: Encoder, counter: TokenCounter) -> None:
+        """Make one.
+
+        Args:
+            store: Holds the collections; closed by :meth:`close`.
+            encoder: The service's.
+            counter: The service's.
+        """
+        self._store = store
+        self._encoder = encoder
+        self._counter = counter
+        self._readers = ThreadPoolExecutor(_READING_THREADS, "search")
+        self._reading = 0
+        self._writers = ThreadPoolExecutor(_WRITING_THREADS, "index")
+        self._writing: set[asyncio.Task[Any]] = set()
+        # Of the collections that are written to now.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def search(
+        self, collection: str | None, query: str, options: SearchOptions, call: Call
+    ) -> SearchResult:
+        """Return what answers a query; see :meth:`bgem3_retrieval.search.searcher.Searcher.search`.
+
+        Args:
+            collection: Its name; None for the only one there is.
+            query: The text.
+            options: How to search.
+            call: The request.
+
+        Raises:
+            BgeM3Error: As the searcher; or as the service's encoder, of the query.
+        """
+        client = ThreadEncoder(self._encoder, self._counter, call, bulk=False)
+
+        def work() -> SearchResult:
+            name = only_collection(self._store) if collection is None else collection
+            return Searcher(client, self._store).search(name, query, options)
+
+        try:
+            return await self._read(work, call)
+        finally:
+            client.end()
+
+    async def collections(self, call: Call) -> list[str]:
+        """Return the names of the collections, sorted.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        return await self._read(self._store.names, call)
+
+    async def about(self, collection: str, call: Call) -> About:
+        """Return what a collection is and holds.
+
+        Raises:
+            CollectionNotFoundError: There is none of that name; the message has those that are.
+            InvalidInputError: It is no name.
+            StoreError: The store failed.
+        """
+
+        def work() -> About:
+            spec = self._found(collection)
+            sources = list(self._store.sources(collection))
+            incomplete = sum(not source.complete for source in sources)
+            return About(spec, self._store.count(collection), len(sources), incomplete)
+
+        return await self._read(work, call)
+
+    async def drop(self, collection: str, call: Call) -> None:
+        """Remove a collection, when nothing is being put into it.
+
+        Raises:
+            CollectionNotFoundError: There is none of that name; the message has those that are.
+            InvalidInputError: It is no name.
+            StoreError: The store failed.
+        """
+
+        def work() -> None:
+            self._found(collection)
+            self._store.drop(collection)
+
+        client = ThreadEncoder(self._encoder, self._counter, call, bulk=True)
+        await self._write(collection, work, client, call)
+
+    async def index(
+        self,
+        collection: str,
+        given: Sequence[GivenDocument],
+        options: CollectionOptions,
+        call: Call,
+    ) -> IndexReport:
+        """Put documents into a collection, each in the place of an earlier one of its source.
+
+        A second call for the same collection waits for the first. What a call has written when it
+        ends early stays, and the same call again does what is left.
+
+        Args:
+            collection: Its name; it is made where there is none.
+            given: The documents. One that cannot be read is skipped, and an earlier one stays.
+            options: Of a collection that is made; one that is there must have them.
+            call: The request.
+
+        Raises:
+            BgeM3Error: As :meth:`bgem3_retrieval.index.indexer.Indexer.index_documents`.
+            BusyError: Too many wait already.
+        """
+        from bgem3_retrieval.index.indexer import Indexer
+
+        client = ThreadEncoder(self._encoder, self._counter, call, bulk=True)
+
+        def work() -> IndexReport:
+            documents, unread = read_given(given)
+            report = Indexer(client, self._store).index_documents(collection, documents, options)
+            for skipped in unread:
+                report.skip(skipped)
+            return report
+
+        return await self._write(collection, work, client, call)
+
+    async def _write(
+        self, collection: str, work: Callable[[], Result], client: ThreadEncoder, call: Call
+    ) -> Result:
+        """Do what changes a collection, in a thread, while nothing else does.
+
+        It goes on alone when the caller has gone, so that the next one's turn comes only after it.
+        """
+        if len(self._writing) >= _MAX_WRITING:
+            raise BusyError(
+                f"{len(self._writing)} requests write or wait for their turn: try again",
+                retry_after_seconds=_RETRY_SECONDS,
+            )
+        task = asyncio.create_task(self._in_turn(collection, work, client))
+        self._writing.add(task)
+        task.add_done_callback(self._written)
+        try:
+            async with _told(), call.deadline.enforced():
+                return await asyncio.shield(task)
+        finally:
+            client.end()
+
+    async def _in_turn(
+        self, collection: str, work: Callable[[], Result], client: ThreadEncoder
+    ) -> Result:
+        lock = self._locks.setdefault(collection, asyncio.Lock())
+        async with lock:
+            client.check()
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._writers, work)
+
+    def _written(self, task: asyncio.Task[Any]) -> None:
+        self._writing.discard(task)
+        if not task.cancelled():
+            task.exception()  # told to the caller, if there still is one
+
+    def _found(self, collection: str) -> CollectionSpec:
+        try:
+            return self._store.spec(collection)
+        except CollectionNotFoundError as error:
+            raise not_found(self._store, collection) from error
+
+    async def _read(self, work: Callable[[], Result], call: Call) -> Result:
+        """Do what changes nothing, in a thread.
+
+        Raises:
+            BusyError: Too much waits already.
+            DeadlineError: The call's deadline has passed.
+        """
+        if self._reading >= _MAX_READING:
+            raise BusyError(
+                f"{self._reading} searches are running or waiting: try again",
+                retry_after_seconds=_RETRY_SECONDS,
+            )
+        self._reading += 1
+        try:
+            async with _told(), call.deadline.enforced():
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._readers, work)
+        finally:
+            self._reading -= 1
+
+    async def close(self) -> None:
+        """End the threads, and let go of the store."""
+        await asyncio.gather(*self._writing, return_exceptions=True)
+        for threads in (self._readers, self._writers):
+            await asyncio.to_thread(threads.shutdown)
+        await asyncio.to_thread(self._store.close)
+
+
+@asynccontextmanager
+async def _told() -> AsyncIterator[None]:
+    """Tell the log of a store that fails: the operator has to see to it."""
+    try:
+        yield
+    except StoreError as error:
+        log.error("the store failed", reason=str(error))
+        raise
+
+
+def open_configured(settings: GatewaySettings) -> Store | None:
+    """Open the store that the settings name; None where they name none.
+
+    Raises:
+        MissingLibraryError: What it needs is not installed.
+        InvalidInputError: It is no address, or several workers cannot share it.
+    """
+    from bgem3_server.gateway.retrieval.store_setting import check_store
+
+    check_store(settings)
+    if not settings.store:
+        return None
+    from bgem3_retrieval.stores.address import open_store
+
+    return open_store(settings.store, settings.store_api_key.get_secret_value() or None)
