@@ -14,6 +14,7 @@
   + OutputError              the output cannot be written
   + CollectionFetchError     a collection cannot be fetched from its hub
   + MissingLibraryError      an optional library is not installed
+  + ClusterError             the Ray cluster cannot be reached, or its workers fail
   + ServerError
     - ModelChangedError      the server began to answer with another version of the model
 """
@@ -45,6 +46,10 @@ class CollectionFetchError(BgeM3Error):
 
 class MissingLibraryError(BgeM3Error):
     """An optional library is not installed; the message says how to install it."""
+
+
+class ClusterError(BgeM3Error):
+    """The Ray cluster cannot be reached, or its workers die one after the other."""
 
 
 class ModelChangedError(ServerError):

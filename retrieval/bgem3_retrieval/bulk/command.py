@@ -67,6 +67,16 @@ def _urls(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) ->
     return tuple(urls)
 
 
+def _ray_address(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    from bgem3_retrieval.bulk.ray.address import is_address
+
+    if value is not None and not is_address(value):
+        raise click.BadParameter(
+            f"{value!r} is no address: HOST:PORT, auto or local (--ray before a file is --ray auto)"
+        )
+    return value
+
+
 @click.command()
 @click.argument("files", nargs=-1, callback=_input_names)
 @click.option(
@@ -183,6 +193,21 @@ def _urls(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) ->
     help="Folders: encode nothing, and hold every shard against its SHA-256.",
 )
 @click.option(
+    "--ray",
+    metavar="[ADDRESS]",
+    is_flag=False,
+    flag_value="auto",
+    callback=_ray_address,
+    help="Folders: encode on a Ray cluster, at HOST:PORT, or auto, the one that this machine "
+    "belongs to, or local, one that is started here. The folder is on storage that all its nodes "
+    "share.",
+)
+@click.option(
+    "--ray-workers",
+    type=click.IntRange(1, 1024),
+    help="Processes in the cluster, of one CPU each.  [default: one for each server]",
+)
+@click.option(
     "--batch-texts",
     type=click.IntRange(1, 4096),
     default=64,
@@ -225,6 +250,7 @@ def encode(**options: Any) -> None:  # noqa: ANN401 - click's, one for each fiel
       bgem3 encode --outputs colbert --colbert-dtype float16 -o a.npz < a.txt
       bgem3 encode *.jsonl.gz --on-error skip --errors bad.jsonl -o all.parquet
       bgem3 encode 'corpus/*.parquet' --url a:8001,b:8001 -o vectors/
+      bgem3 encode 'corpus/*.parquet' --ray head:6379 --url a:8001,b:8001 -o /shared/vectors/
       bgem3 encode --verify -o vectors/
 
     \b
@@ -268,6 +294,8 @@ def connect(url: str, limits: Limits) -> Client:
 
 def _check_mode(settings: EncodeSettings) -> None:
     """Refuse what goes together with a folder only, or with anything else only."""
+    if settings.ray_workers and settings.ray is None:
+        raise click.UsageError("--ray-workers is about a Ray cluster: add --ray")
     if settings.into_folder:
         if settings.output_format not in ("auto", "parquet"):
             raise click.UsageError(f"a folder's shards are Parquet, not {settings.output_format}")
@@ -282,6 +310,7 @@ def _check_mode(settings: EncodeSettings) -> None:
         "--shard-texts": settings.shard_texts,
         "--verify": settings.verify,
         "--hash-inputs": settings.hash_inputs,
+        "--ray": settings.ray is not None,
         "--dense-dtype float16": settings.dense_dtype == "float16",
         "several servers": len(settings.url) > 1,
     }.items():

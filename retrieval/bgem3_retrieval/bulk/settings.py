@@ -49,6 +49,8 @@ class EncodeSettings:
     in_flight: int
     timeout_seconds: float
     progress: bool | None
+    ray: str | None = None
+    ray_workers: int | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:

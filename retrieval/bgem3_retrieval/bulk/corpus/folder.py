@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -89,7 +90,7 @@ class CorpusFolder:
             raise CorpusMismatchError(_mismatch(self.path, changes))
         self._check_shards(found.shards)
         for path in self.path.glob(f".*{PARTIAL_SUFFIX}"):
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         rejected = self.path / REJECTED_NAME
         if rejected.exists():
             with writing(str(rejected)):
@@ -157,11 +158,14 @@ class CorpusFolder:
         path = self.path / MANIFEST_NAME
         partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
         with writing(str(path)):
-            with partial.open("wb") as stream:
-                stream.write(manifest.model_dump_json(indent=1).encode() + b"\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(path)
+            try:
+                with partial.open("wb") as stream:
+                    stream.write(manifest.model_dump_json(indent=1).encode() + b"\n")
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
             sync_folder(self.path)
         self.manifest = manifest
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from itertools import chain
 from math import ceil
 from typing import Any, Protocol
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 from bgem3_client.limits import Limits
 from bgem3_retrieval.bulk.corpus.folder import CorpusFolder, shard_name
 from bgem3_retrieval.bulk.corpus.manifest import Shard
-from bgem3_retrieval.bulk.corpus.shard_file import ShardFile
+from bgem3_retrieval.bulk.corpus.shard_builder import ShardBuilder
 from bgem3_retrieval.bulk.corpus.window_encoder import WindowAnswers, WindowEncoder
 from bgem3_retrieval.bulk.corpus.windows import Window, WindowLimits
 from bgem3_retrieval.bulk.records import Rejection
@@ -107,15 +106,6 @@ def _send(
     return encoder.send([record.text for record in window.records], answered)
 
 
-@dataclass
-class _Counts:
-    lines: int = 0
-    rows: int = 0
-    rejected: int = 0
-    tokens: int = 0
-    truncated: int = 0
-
-
 class _Shards:
     """Turns windows into files, one after the other."""
 
@@ -125,8 +115,7 @@ class _Shards:
         self._folder = folder
         self._encoder = encoder
         self._observer = observer
-        self._file: ShardFile | None = None
-        self._counts = _Counts()
+        self._builder: ShardBuilder | None = None
         self._last: Window | None = None
         self._broken = False
 
@@ -147,45 +136,31 @@ class _Shards:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.drop()
+        if self._builder is not None:
+            self._builder.drop()
 
     def _add(self, window: Window, answers: WindowAnswers) -> None:
-        if self._file is None:
+        if self._builder is None:
             name = shard_name(len(self._folder.manifest.shards))
-            self._file = ShardFile(self._folder.path / name, self._encoder.schema)
-        encoded = self._encoder.columns([record.id for record in window.records], answers)
-        rejections = [
-            *window.rejections,
-            *(Rejection(window.records[row].line, why) for row, why in encoded.refusals.items()),
-        ]
-        rejections.sort(key=lambda rejection: (rejection.line.input, rejection.line.number))
-        for rejection in rejections:
+            self._builder = ShardBuilder(self._folder.path / name, self._encoder)
+        for rejection in self._builder.add(window, answers):
             self._observer.rejected(rejection)
             self._folder.reject(as_json_line(rejection))
-        if len(encoded.batch):
-            self._file.write(encoded.batch)
-        self._counts.lines += len(window)
-        self._counts.rows += len(encoded.batch)
-        self._counts.rejected += len(rejections)
-        self._counts.tokens += encoded.tokens
-        self._counts.truncated += encoded.truncated
         self._last = window
         if window.ends_shard:
             self._finish_shard()
 
     def _finish_shard(self) -> None:
-        if self._file is None or self._last is None:
+        if self._builder is None or self._last is None:
             return
         manifest = self._folder.manifest
         # What is in the manifest lies on the disk: first the rows, then that they are there.
         rejected_bytes = self._folder.sync_rejected()
-        size_bytes, sha256 = self._file.finish()
-        self._file = None
+        size_bytes, sha256 = self._builder.finish()
         shard = Shard(
             file=shard_name(len(manifest.shards)),
             first_line=manifest.lines,
-            **vars(self._counts),
+            **vars(self._builder.counts),
             size_bytes=size_bytes,
             sha256=sha256,
             end_input=self._last.end.input,
@@ -193,6 +168,6 @@ class _Shards:
             end_bytes=self._last.end_bytes,
             rejected_bytes=rejected_bytes,
         )
+        self._builder = None
         self._folder.add(shard)
-        self._counts = _Counts()
         self._observer.shard_written(shard)
