@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -29,6 +30,7 @@ from bgem3_bench.process_memory import process_memory
 from bgem3_bench.reports import markdown_table, output_directory, write_json
 from bgem3_client import Client
 from bgem3_client.embeddings import Embeddings
+from bgem3_client.encode_request import ALL_OUTPUTS
 from bgem3_client.sparse import SparseEmbedding
 from bgem3_retrieval.chunks.chunk import Chunk
 from bgem3_retrieval.evaluation.beir import read_beir
@@ -53,7 +55,8 @@ def points(
     """Yield chunks made from encoded passages; the same for the same arguments."""
     numbers = np.random.default_rng(0)
     all_ids = np.concatenate([embedding.sparse.indices for embedding in embeddings])
-    rows = [None] * len(passages)
+    # Of one of two types, which is the type of what comes out.
+    rows: list[Any] = [None] * len(passages)
     if spec.colbert != "none":
         rows = [embedding.colbert for embedding in embeddings]
     if spec.colbert == "pooled":
@@ -99,7 +102,7 @@ def measure_here(url: str, tokenizer: str, address: str, spec_json: str, count: 
             dense_size=model.hidden_size,
             colbert_size=model.colbert_size,
         )
-        outputs = {"dense", "sparse"} | (set() if spec.colbert == "none" else {"colbert"})
+        outputs = ALL_OUTPUTS - ({"colbert"} if spec.colbert == "none" else set())
         embeddings = client.encode(passages, outputs, colbert_dtype="float16")
         store = open_store(address)
         store.create(spec)

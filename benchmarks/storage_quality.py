@@ -12,6 +12,7 @@ import statistics
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -27,6 +28,7 @@ from bgem3_retrieval.evaluation.beir import read_beir
 from bgem3_retrieval.evaluation.collection import collection_folder
 from bgem3_retrieval.evaluation.dataset import Dataset
 from bgem3_retrieval.evaluation.measures import NDCG, RECALL, judge
+from bgem3_retrieval.evaluation.runs import Run
 from bgem3_retrieval.search.options import SearchOptions
 from bgem3_retrieval.search.searcher import Searcher
 from bgem3_retrieval.stores.address import open_store
@@ -54,7 +56,8 @@ def points(dataset: Dataset, embeddings: Embeddings, spec: CollectionSpec) -> li
     texts = dataset.corpus.texts(range(len(dataset.corpus.ids)))
     for place, (source, text) in enumerate(zip(dataset.corpus.ids, texts, strict=True)):
         embedding = embeddings[place]
-        rows = None if spec.colbert == "none" else embedding.colbert
+        # Of one of two types, which is the type of what comes out.
+        rows: Any = None if spec.colbert == "none" else embedding.colbert
         if spec.colbert == "pooled":
             rows = pool_tokens(rows, spec.pool_factor)
         tokens = int(embeddings.token_lengths[place])
@@ -69,13 +72,13 @@ def searched(
     """Return nDCG@10 and recall@10 of a search with all queries."""
     results = searcher.search_many(name, [query.text for query in dataset.queries], options)
     run = {
-        query.id: [(hit.stored.chunk.source, hit.score) for hit in result.hits]
+        query.id: {hit.stored.chunk.source: hit.score for hit in result.hits}
         for query, result in zip(dataset.queries, results, strict=True)
     }
     return judged(dataset, run)
 
 
-def judged(dataset: Dataset, run: Mapping[str, list[tuple[str, float]]]) -> Mapping[str, float]:
+def judged(dataset: Dataset, run: Run) -> Mapping[str, float]:
     """Return nDCG@10 and recall@10 of what was found."""
     quality = judge(run, dataset.judgements, [query.id for query in dataset.queries])
     return {measure: quality.mean(measure) for measure in (NDCG, RECALL)}
@@ -103,7 +106,7 @@ def dense_runs(
         run = {}
         for query, row in zip(dataset.queries, scores, strict=True):
             order = np.argsort(-row, kind="stable")[:_RESCORED]
-            run[query.id] = [(dataset.corpus.ids[place], float(row[place])) for place in order]
+            run[query.id] = {dataset.corpus.ids[place]: float(row[place]) for place in order}
         found[name] = judged(dataset, run)
     return found
 

@@ -44,6 +44,7 @@ class Served(System):
     outputs = frozenset({"dense", "sparse", "colbert"})
     serialised = False
     counts_itself = False
+    url: str
 
     def __init__(self) -> None:
         self._resources = ExitStack()
@@ -74,9 +75,9 @@ class Served(System):
         self._read_metrics = partial(read_trunk_metrics, triton.metrics)
         self.computed_tokens = self.attention_tokens = 0
         engine = self._read_metrics().engine
-        self._url = triton.grpc
+        self.url = triton.grpc
         if options["protocol"] == "bgem3":
-            self._url = self._resources.enter_context(_gateway(repository, triton.grpc))
+            self.url = self._resources.enter_context(_gateway(repository, triton.grpc))
         self._client(1)  # callers come from several threads
         return Loaded(
             versions("bgem3-triton", "nvidia-pytriton", "tritonclient"),
@@ -135,7 +136,7 @@ class Served(System):
             in_flight = REQUESTS_IN_FLIGHT if texts_per_request == 1 else LISTS_IN_FLIGHT
             limits = Limits(max_in_flight=in_flight, max_texts_per_request=texts_per_request)
             self._clients[texts_per_request] = self._resources.enter_context(
-                Client(self._url, limits=limits, timeout_seconds=_TIMEOUT_SECONDS)
+                Client(self.url, limits=limits, timeout_seconds=_TIMEOUT_SECONDS)
             )
         return self._clients[texts_per_request]
 
