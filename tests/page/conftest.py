@@ -9,6 +9,8 @@ import pytest
 from chromium import start_chromium
 from compare_page import ComparePage
 from live_service import live_service
+from page_tab import Tab
+from search_page import SearchPage
 from selenium.webdriver import Chrome
 
 from bgem3_server.gateway.settings import GatewaySettings
@@ -34,15 +36,27 @@ def browser() -> Iterator[Chrome]:
 
 
 @pytest.fixture
-def page(browser: Chrome) -> Iterator[ComparePage]:
+def tab(browser: Chrome) -> Iterator[Chrome]:
     """A new tab; at the end there was nothing wrong on its console."""
     first = browser.current_window_handle
     browser.switch_to.new_window("tab")
-    page = ComparePage(browser)
-    yield page
-    errors = page.console_errors()
-    page.requests()  # those of the next tab begin here
+    yield browser
+    tab = Tab(browser)
+    errors = tab.console_errors()
+    tab.requests()  # those of the next tab begin here
     browser.close()
     browser.switch_to.window(first)
 
     assert [] == errors
+
+
+@pytest.fixture
+def page(tab: Chrome) -> ComparePage:
+    """The view that compares, in a new tab."""
+    return ComparePage(tab)
+
+
+@pytest.fixture
+def search_page(tab: Chrome) -> SearchPage:
+    """The view that searches, in a new tab."""
+    return SearchPage(tab)

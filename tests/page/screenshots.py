@@ -1,32 +1,40 @@
-"""Make the pictures of the page in docs/images, from a running service.
+"""Make the pictures of the page in docs/images, from a running service with a store.
 
     python tests/page/screenshots.py http://127.0.0.1:33330
 
-Needs chromium, chromedriver, and fonts with Chinese (Debian: fonts-noto-cjk,
-fonts-roboto-unhinted).
+Puts the shipped test collection into the store, as `handbook`. Needs chromium, chromedriver, and
+fonts with Chinese (Debian: fonts-noto-cjk, fonts-roboto-unhinted).
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 
+import httpx
 from chromium import start_chromium
 from compare_page import ComparePage
+from page_tab import Tab
+from search_page import SearchPage
 from selenium.webdriver import Chrome
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 DESKTOP_PIXELS = 1280
 PHONE_PIXELS = 390
 MARGIN_PIXELS = 24
+COLLECTION = "handbook"
+QUERY = "KX-4471-B seal replacement"
 
 
 def main(url: str) -> None:
     """Write every picture."""
     IMAGES.mkdir(exist_ok=True)
+    fill_store(url)
     with chromium() as browser:
         page = ComparePage(browser)
         page.resize(DESKTOP_PIXELS)
@@ -40,6 +48,10 @@ def main(url: str) -> None:
         media(page, "light")
         page.resize(PHONE_PIXELS, phone=True)
         shot(page, "page-phone", "body", "#ranking", scale=1.5)
+        page.resize(DESKTOP_PIXELS)
+        found = SearchPage(browser)
+        search(found, url)
+        shot(found, "page-search", "body", ".hit[data-rank='3']")
 
 
 @contextmanager
@@ -62,13 +74,37 @@ def answer(page: ComparePage, url: str, language: str) -> None:
     page.until(lambda: page.one("#model").text)
 
 
-def media(page: ComparePage, scheme: str) -> None:
+def fill_store(url: str) -> None:
+    """Index the shipped test collection; what is there already is not encoded again."""
+    corpus = files("bgem3_retrieval.evaluation") / "collection" / "corpus.jsonl"
+    rows = map(json.loads, corpus.read_text("utf-8").splitlines())
+    documents = [
+        {"source": row["_id"], **{name: row[name] for name in ("title", "text", "metadata")}}
+        for row in rows
+    ]
+    body = {"collection": COLLECTION, "documents": documents}
+    response = httpx.post(f"{url}/index", json=body, timeout=600)
+    if response.is_error:
+        raise SystemExit(response.json()["error"])
+
+
+def search(page: SearchPage, url: str) -> None:
+    """Search the collection, which may not be the only one."""
+    page.browser.get("about:blank")  # another fragment alone would not load the page anew
+    page.open_search(url, f"#search?collection={COLLECTION}")
+    page.search(QUERY)
+    page.search(QUERY)  # as above
+    if page.notice or not page.titles:
+        raise SystemExit(page.notice or "nothing was found")
+
+
+def media(page: Tab, scheme: str) -> None:
     """Have the browser prefer light or dark."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
-def shot(page: ComparePage, name: str, first: str, last: str, scale: float = 1) -> None:
+def shot(page: Tab, name: str, first: str, last: str, scale: float = 1) -> None:
     """Write the page from the top of one element to the bottom of another."""
     left, top, right, bottom = page.browser.execute_script(
         "const [first, last] = [...arguments].map("

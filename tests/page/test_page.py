@@ -239,14 +239,14 @@ def test_language_is_the_browsers_until_another_is_chosen(page: ComparePage, pag
     page.open(page_url, languages="zh-CN,zh;q=0.9,en;q=0.8")
 
     assert "zh-CN" == page.one("html").get_attribute("lang")
-    assert "比较" == page.one("#compare").text
+    assert "比较" == page.one("#compare-button").text
 
     page.compare()
     scores = page.scores("hybrid")
     page.switch_language()
 
     assert "en" == page.one("html").get_attribute("lang")
-    assert "Compare" == page.one("#compare").text
+    assert "Compare" == page.one("#compare-button").text
     assert "Passage 1" in page.texts("#words h3")[1]
     assert scores == page.scores("hybrid")
 
@@ -262,8 +262,21 @@ def test_both_languages_say_everything(page: ComparePage, page_url: str):
         "import('/page/messages.js').then(({MESSAGES: m}) => "
         "done([Object.keys(m.en), Object.keys(m.zh)]))"
     )
+    own = [
+        name
+        for view in ("compare", "search")
+        for name in page.browser.execute_async_script(
+            "const done = arguments[1];"
+            "import(`/page/${arguments[0]}/messages.js`).then(all => "
+            "done(Object.keys(Object.values(all)[0].en)))",
+            view,
+        )
+    ]
 
     assert english == chinese
+    # None takes the place of another's.
+    assert len(set(own)) == len(own)
+    assert own == english[-len(own) :]
 
 
 def test_cut_texts_are_said(page: ComparePage, page_url: str):
@@ -295,13 +308,13 @@ def test_missing_texts_are_asked_for(page: ComparePage, page_url: str):
     page.open(page_url)
     page.requests()
     page.fill("", ["a passage"])
-    page.one("#compare").click()
+    page.one("#compare-button").click()
 
     assert "Write a query." == page.notice
     assert page.one("#query") == page.focused
 
     page.fill("a query", ["   "])
-    page.one("#compare").click()
+    page.one("#compare-button").click()
 
     assert "Write one passage at least." == page.notice
     assert [] == [url for url in page.requests() if url.endswith("/embed")]

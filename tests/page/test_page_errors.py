@@ -152,14 +152,14 @@ def test_a_comparison_can_be_stopped(page: ComparePage, server: ScriptedServer):
     server.answer = lambda: problem(500, "too late")
     server.delay_seconds = 2.0
     page.open(server.url)
-    page.one("#compare").click()
+    page.one("#compare-button").click()
     page.one("#stop").click()
     page.until(lambda: page.notice)
     server.delay_seconds = 0.0
 
     assert "Stopped." == page.notice
     assert not page.one("#stop").is_displayed()
-    assert page.one("#compare") == page.focused
+    assert page.one("#compare-button") == page.focused
 
 
 def test_errors_are_said_in_chinese(page: ComparePage, server: ScriptedServer):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePosixPath
+from posixpath import normpath
 
 import pytest
 from fastapi import FastAPI
@@ -40,6 +42,7 @@ def test_the_page_allows_nothing_from_elsewhere(site: TestClient):
     [
         ("main.js", "text/javascript; charset=utf-8"),
         ("style.css", "text/css; charset=utf-8"),
+        ("search/hit_view.js", "text/javascript; charset=utf-8"),
         ("icon.svg", "image/svg+xml"),
     ],
 )
@@ -68,7 +71,9 @@ def test_head_gives_the_headers_alone(site: TestClient):
     assert site.get("/").headers["etag"] == site.head("/").headers["etag"]
 
 
-@pytest.mark.parametrize("name", ["nothing.js", "..%2Frouter.py", "index.html.bak"])
+@pytest.mark.parametrize(
+    "name", ["nothing.js", "..%2Frouter.py", "search/..%2F..%2Frouter.py", "search", "search/"]
+)
 def test_only_the_page_is_served(site: TestClient, name: str):
     assert 404 == site.get(f"/page/{name}").status_code
 
@@ -84,9 +89,28 @@ def test_files_name_no_other_host(name: str):
 
 @pytest.mark.parametrize("name", sorted(name for name in ASSETS if name.endswith(".js")))
 def test_modules_import_files_that_are_there(name: str):
-    imported = re.findall(r'from "\./([^"]+)"', ASSETS[name].content.decode())
+    imported = re.findall(r'from "([^"]+)"', ASSETS[name].content.decode())
+    paths = {normpath(PurePosixPath(name).parent / path) for path in imported}
 
-    assert set(imported) <= set(ASSETS)
+    assert paths <= set(ASSETS)
+
+
+def test_the_page_links_files_that_are_there():
+    html = ASSETS["index.html"].content.decode()
+    linked = re.findall(r'(?:href|src)="page/([^"]+)"', html)
+
+    assert set(linked) <= set(ASSETS)
+    assert {name for name in ASSETS if name.endswith(".css")} <= set(linked)
+
+
+def test_every_label_leads_to_a_field_of_its_own():
+    """No id is there twice."""
+    html = ASSETS["index.html"].content.decode()
+    ids = re.findall(r'\sid="([^"]+)"', html)
+    referred = re.findall(r'\s(?:for|aria-labelledby|aria-describedby)="([^"]+)"', html)
+
+    assert sorted(set(ids)) == sorted(ids)
+    assert set(referred) <= set(ids)
 
 
 def test_the_page_has_no_inline_script_or_style():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import PurePath
 from typing import Final
 
@@ -34,14 +35,18 @@ class Asset:
 
 
 def read_assets() -> Mapping[str, Asset]:
-    """Return every file of ``static/`` by its name."""
-    return {
-        file.name: _asset(file.name, file.read_bytes())
-        for file in (files(__package__) / "static").iterdir()
-        if file.is_file()
-    }
+    """Return every file of ``static/`` by its path there, as in ``search/hit.js``."""
+    return {path: _asset(path, content) for path, content in _below(files(__package__) / "static")}
 
 
-def _asset(name: str, content: bytes) -> Asset:
+def _below(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _below(entry, f"{prefix}{entry.name}/")
+        else:
+            yield prefix + entry.name, entry.read_bytes()
+
+
+def _asset(path: str, content: bytes) -> Asset:
     digest = hashlib.sha256(content).hexdigest()[:32]
-    return Asset(content, _MEDIA_TYPES[PurePath(name).suffix], f'"{digest}"')
+    return Asset(content, _MEDIA_TYPES[PurePath(path).suffix], f'"{digest}"')

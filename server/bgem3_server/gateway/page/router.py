@@ -22,7 +22,7 @@ _HEADERS: Final = {
 
 
 def page_router() -> APIRouter:
-    """Return the routes of the page: ``GET /`` and ``GET /page/{asset}``.
+    """Return the routes of the page: ``GET /`` and ``GET /page/{path}``.
 
     Links inside the page are relative, so it also works below a path of a reverse proxy.
     """
@@ -34,12 +34,12 @@ def page_router() -> APIRouter:
         """The page itself."""
         return _answer(request, assets["index.html"])
 
-    @router.api_route("/page/{name}", methods=["GET", "HEAD"])
-    async def page_asset(request: Request, name: str) -> Response:
+    @router.api_route("/page/{path:path}", methods=["GET", "HEAD"])
+    async def page_asset(request: Request, path: str) -> Response:
         """One of its style sheets, scripts and pictures."""
-        if name not in assets:
-            raise HTTPException(404, f"the page has no file {name!r}")
-        return _answer(request, assets[name])
+        if path not in assets:
+            raise HTTPException(404, f"the page has no file {path!r}")
+        return _answer(request, assets[path])
 
     return router
 

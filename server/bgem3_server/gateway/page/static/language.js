@@ -29,7 +29,6 @@ export function setLanguage(language) {
   current = language;
   say = MESSAGES[language];
   document.documentElement.lang = TAGS[language];
-  document.title = say.title;
   for (const node of document.querySelectorAll("[data-message]")) {
     node.textContent = say[node.dataset.message];
   }

@@ -1,45 +1,32 @@
-/** Everything the page says, in both languages. Functions where a number or a name goes in. */
+import { COMPARE_MESSAGES } from "./compare/messages.js";
+import { count } from "./numbers.js";
+import { SEARCH_MESSAGES } from "./search/messages.js";
 
-const count = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+/**
+ * What the page says in both languages; what one view alone says is in its folder. Functions where
+ * a number or a name goes in.
+ */
 
 const en = {
   languageName: "English",
   title: "Dense, sparse, ColBERT",
+  views: "Views",
   skip: "Skip to the results",
   navigation: "This service",
   apiDocs: "API",
-  input: "Texts",
-  examples: "Examples",
+
   query: "Query",
-  passages: "Passages",
-  passage: "Passage",
-  passageNumber: (number) => `Passage ${number}`,
-  removePassage: (number) => `Remove passage ${number}`,
-  addPassage: "Add a passage",
-  splitDone: (number) => `The lines became ${number} passages.`,
-  splitUndo: "Keep them as one",
   options: "Options",
-  maxLength: "Longest text, in tokens",
-  truncate: "Cut longer texts",
   key: "Key",
   keyHint: "Kept in this tab only, until it is closed.",
-  compare: "Compare",
   stop: "Stop",
-  comparing: "Comparing …",
   stopped: "Stopped.",
   shortcut: "Ctrl + Enter",
   results: "Results",
 
-  introduction: "Three ways to compare two texts",
   dense: "Dense",
-  denseMeaning:
-    "One vector for each text. Their product says how close the meanings are, whatever the words and the language.",
   sparse: "Sparse",
-  sparseMeaning:
-    "One weight for each word. Words that both texts have count: exact names, numbers, terms.",
   colbert: "ColBERT",
-  colbertMeaning:
-    "One vector for each token. Every token of the query looks for its best match in the passage.",
   hybrid: "Hybrid",
 
   modelLoading: "The model is loading …",
@@ -51,55 +38,11 @@ const en = {
       : "Demo model, not BGE-M3",
   modelDimension: (dimension) => `${dimension} dimensions`,
 
-  ranking: "Ranking",
-  facts: (texts, tokens, roundTrip) =>
-    `${count(texts, "text", "texts")}, ${count(tokens, "token", "tokens")}, round trip ${roundTrip}`,
-  factsServer: (time) => `server ${time}`,
   comma: ", ",
-  cut: (names, limit) => `Cut to ${count(limit, "token", "tokens")}: ${names.join(", ")}.`,
-  theQuery: "the query",
-  thePassage: (number) => `passage ${number}`,
-  weights: "Weights of the hybrid",
-  reset: "Reset",
-  noWeight: "All weights are 0: there is no hybrid score.",
-  tokens: "Tokens",
-  sortBy: (name) => `Sort by ${name}`,
+  factsServer: (time) => `server ${time}`,
   rank: (rank) => `rank ${rank}`,
-  rankingCaption: "Scores and ranks of the passages",
-  announceDone: (passages, first) =>
-    `${count(passages, "passage", "passages")} compared. First: ${first}.`,
-  announceOrder: (order) => `Order: ${order.join(", ")}.`,
-
-  words: "Sparse: the words that matched",
-  wordsHint:
-    "The stronger the shade, the more weight a token has in its text. Coloured and underlined ones are in both texts. Point at a token, or move with the arrow keys, to see its weight.",
-  weightedTokens: (name) => `Weights of ${name}`,
-  tokenWeight: (token, weight) => `${token}: weight ${weight}`,
-  tokenMatched: (token, weight) => `${token}: weight ${weight}, in both texts`,
-  noMatch: "No word in common.",
-  showAll: (tokens) => `Show all ${tokens.toLocaleString("en")} tokens`,
-  word: "Word",
-  inQuery: "Query",
-  inPassage: "Passage",
-  product: "Product",
-  matchesCaption: (number) => `Words of the query in passage ${number}`,
-  cutHere: "cut here",
-
-  tokenByToken: "ColBERT: token by token",
-  heatHint:
-    "Each row is a token of the query, each column one of the passage. The framed cell is the row's best match; the score is the mean of these.",
-  bestMatch: "Best match",
-  heatCaption: (number, score) => `The query against passage ${number}: ${score}`,
-  heatCell: (query, passage, value) => `${query} × ${passage} = ${value}`,
-  heatRows: (from, to, of) => `Query tokens ${from}–${to} of ${of}`,
-  heatColumns: (from, to, of) => `Passage tokens ${from}–${to} of ${of}`,
-  earlier: "Earlier",
-  later: "Later",
-  queryToken: "Query token",
-  scale: (low, high) => `${low} to ${high}`,
 
   request: "The request",
-  requestHint: "What this page has sent. The scores above are computed from its answer, in the browser.",
   copy: "Copy",
   copied: "Copied",
   copyFailed: "The browser does not allow it: select the text and copy it.",
@@ -107,10 +50,8 @@ const en = {
   copyPython: "Copy the Python program",
 
   queryMissing: "Write a query.",
-  passageMissing: "Write one passage at least.",
-  maxLengthWrong: "A whole number from 1 to 8192.",
   errorKey: "The server wants a key.",
-  errorKeyAction: "Type it under Options, then compare again.",
+  errorKeyAction: "Type it under Options, then try again.",
   errorKeyWrong: "The server does not accept this key.",
   errorInput: "The server cannot take this request.",
   errorInputAt: (name) => `The server cannot take ${name}.`,
@@ -120,6 +61,9 @@ const en = {
   errorNotReady: "The server is not ready.",
   errorSlow: "The server took too long.",
   errorServer: "The server failed.",
+  errorStore: "The store failed, or cannot be reached.",
+  errorCollection: "There is no such collection.",
+  errorMismatch: "The collection does not go together with this server.",
   errorOther: (status) => `The server refused the request (${status}).`,
   errorNetwork: "The server does not answer.",
   errorNetworkAction: (origin) => `Is it running at ${origin}? Is there a network?`,
@@ -132,38 +76,23 @@ const en = {
 const zh = {
   languageName: "中文",
   title: "稠密、稀疏、ColBERT",
+  views: "视图",
   skip: "跳到结果",
   navigation: "本服务",
   apiDocs: "接口文档",
-  input: "文本",
-  examples: "示例",
+
   query: "查询",
-  passages: "段落",
-  passage: "段落",
-  passageNumber: (number) => `段落 ${number}`,
-  removePassage: (number) => `删除段落 ${number}`,
-  addPassage: "添加段落",
-  splitDone: (number) => `已按行拆成 ${number} 个段落。`,
-  splitUndo: "合为一段",
   options: "选项",
-  maxLength: "最大长度（词元）",
-  truncate: "截断过长的文本",
   key: "密钥",
   keyHint: "只保存在当前标签页，关闭即清除。",
-  compare: "比较",
   stop: "停止",
-  comparing: "正在比较……",
   stopped: "已停止。",
   shortcut: "Ctrl + Enter",
   results: "结果",
 
-  introduction: "比较两段文本的三种方式",
   dense: "稠密",
-  denseMeaning: "每段文本一个向量，两个向量的内积表示意思有多接近，与用词和语言无关。",
   sparse: "稀疏",
-  sparseMeaning: "每个词一个权重，两段文本共有的词才计分：专名、数字、术语。",
   colbert: "ColBERT",
-  colbertMeaning: "每个词元一个向量，查询中的每个词元在段落中寻找最匹配的词元。",
   hybrid: "混合",
 
   modelLoading: "模型正在加载……",
@@ -173,54 +102,11 @@ const zh = {
     dimension ? `演示模型：${dimension} 维，不是 BGE-M3` : "演示模型，不是 BGE-M3",
   modelDimension: (dimension) => `${dimension} 维`,
 
-  ranking: "排序",
-  facts: (texts, tokens, roundTrip) =>
-    `${texts} 段文本，${tokens.toLocaleString("zh")} 个词元，往返 ${roundTrip}`,
-  factsServer: (time) => `服务器 ${time}`,
   comma: "，",
-  cut: (names, limit) => `已截断到 ${limit} 个词元：${names.join("、")}。`,
-  theQuery: "查询",
-  thePassage: (number) => `段落 ${number}`,
-  weights: "混合权重",
-  reset: "重置",
-  noWeight: "权重全为 0，没有混合得分。",
-  tokens: "词元",
-  sortBy: (name) => `按${name}排序`,
+  factsServer: (time) => `服务器 ${time}`,
   rank: (rank) => `第 ${rank} 名`,
-  rankingCaption: "各段落的得分与名次",
-  announceDone: (passages, first) => `已比较 ${passages} 个段落。第一名：${first}。`,
-  announceOrder: (order) => `顺序：${order.join("、")}。`,
-
-  words: "稀疏：匹配的词",
-  wordsHint:
-    "底色越浓，词元在该文本中的权重越大。带颜色和下划线的词元为两段文本共有。用鼠标指向词元，或用方向键移动，可查看权重。",
-  weightedTokens: (name) => `${name}的权重`,
-  tokenWeight: (token, weight) => `${token}：权重 ${weight}`,
-  tokenMatched: (token, weight) => `${token}：权重 ${weight}，两段文本共有`,
-  noMatch: "没有共同的词。",
-  showAll: (tokens) => `显示全部 ${tokens} 个词元`,
-  word: "词",
-  inQuery: "查询",
-  inPassage: "段落",
-  product: "乘积",
-  matchesCaption: (number) => `查询与段落 ${number} 共有的词`,
-  cutHere: "在此截断",
-
-  tokenByToken: "ColBERT：逐词元比较",
-  heatHint:
-    "每行是查询的一个词元，每列是段落的一个词元。带框的格子是该行的最佳匹配，得分是它们的平均值。",
-  bestMatch: "最佳匹配",
-  heatCaption: (number, score) => `查询与段落 ${number}：${score}`,
-  heatCell: (query, passage, value) => `${query} × ${passage} = ${value}`,
-  heatRows: (from, to, of) => `查询词元 ${from}–${to}，共 ${of} 个`,
-  heatColumns: (from, to, of) => `段落词元 ${from}–${to}，共 ${of} 个`,
-  earlier: "上一页",
-  later: "下一页",
-  queryToken: "查询词元",
-  scale: (low, high) => `${low} 至 ${high}`,
 
   request: "请求",
-  requestHint: "这就是本页发出的请求。以上得分由浏览器根据应答算出。",
   copy: "复制",
   copied: "已复制",
   copyFailed: "浏览器不允许复制，请手动选中复制。",
@@ -228,10 +114,8 @@ const zh = {
   copyPython: "复制 Python 程序",
 
   queryMissing: "请输入查询。",
-  passageMissing: "请至少输入一个段落。",
-  maxLengthWrong: "请输入 1 到 8192 的整数。",
   errorKey: "服务器需要密钥。",
-  errorKeyAction: "请在“选项”中输入，然后再次比较。",
+  errorKeyAction: "请在“选项”中输入，然后重试。",
   errorKeyWrong: "服务器不接受这个密钥。",
   errorInput: "服务器无法处理这个请求。",
   errorInputAt: (name) => `服务器无法处理${name}。`,
@@ -241,6 +125,9 @@ const zh = {
   errorNotReady: "服务器尚未就绪。",
   errorSlow: "服务器用时过长。",
   errorServer: "服务器出错。",
+  errorStore: "存储出错，或无法连接。",
+  errorCollection: "没有这个集合。",
+  errorMismatch: "这个集合与本服务器不匹配。",
   errorOther: (status) => `服务器拒绝了请求（${status}）。`,
   errorNetwork: "服务器没有响应。",
   errorNetworkAction: (origin) => `它在 ${origin} 运行吗？网络通吗？`,
@@ -250,4 +137,7 @@ const zh = {
   requestId: (id) => `请求编号 ${id}`,
 };
 
-export const MESSAGES = { en, zh };
+export const MESSAGES = {
+  en: { ...en, ...COMPARE_MESSAGES.en, ...SEARCH_MESSAGES.en },
+  zh: { ...zh, ...COMPARE_MESSAGES.zh, ...SEARCH_MESSAGES.zh },
+};

@@ -1,40 +1,51 @@
-import { byId, element } from "./dom.js";
+import { element } from "./dom.js";
+import { currentKey } from "./key.js";
 import { say } from "./language.js";
-import { AnswerProblem, NetworkProblem, ServerProblem } from "./request.js";
+import { AnswerProblem, NetworkProblem, ServerProblem } from "./server.js";
 
 /** What went wrong, in plain words, where the person has just pressed the button. */
+export class Notice {
+  #place;
 
-const place = byId("notice");
+  /** @param {HTMLElement} place An element with the role `alert`. */
+  constructor(place) {
+    this.#place = place;
+  }
 
-export function clearNotice() {
-  place.replaceChildren();
+  clear() {
+    this.#place.replaceChildren();
+  }
+
+  /** @param {string} text */
+  showText(text) {
+    this.#place.replaceChildren(element("p", { class: "notice" }, text));
+  }
+
+  /**
+   * @param {Error} problem
+   * @param {string | null} name Of the text that the server means, where it means one.
+   */
+  showProblem(problem, name = null) {
+    const { headline, action, detail, requestId } = describe(problem, name);
+    this.#place.replaceChildren(
+      element(
+        "div",
+        { class: "notice problem" },
+        element("p", {}, element("strong", {}, headline), action ? ` ${action}` : ""),
+        // The server speaks English.
+        ...(detail ? [element("p", { class: "detail", lang: "en" }, detail)] : []),
+        ...(requestId ? [element("p", { class: "hint" }, say.requestId(requestId))] : []),
+      ),
+    );
+  }
 }
 
-/** @param {string} text */
-export function showText(text) {
-  place.replaceChildren(element("p", { class: "notice" }, text));
+/** Whether the server has refused the key, or the lack of one. */
+export function isAboutKey(problem) {
+  return problem instanceof ServerProblem && [401, 403].includes(problem.status);
 }
 
-/**
- * @param {Error} problem
- * @param {{name: string | null, withKey: boolean}} context `name` of the text that the server
- *   means, where it means one; whether a key was sent.
- */
-export function showProblem(problem, context) {
-  const { headline, action, detail, requestId } = describe(problem, context);
-  place.replaceChildren(
-    element(
-      "div",
-      { class: "notice problem" },
-      element("p", {}, element("strong", {}, headline), action ? ` ${action}` : ""),
-      // The server speaks English.
-      ...(detail ? [element("p", { class: "detail", lang: "en" }, detail)] : []),
-      ...(requestId ? [element("p", { class: "hint" }, say.requestId(requestId))] : []),
-    ),
-  );
-}
-
-function describe(problem, context) {
+function describe(problem, name) {
   if (problem instanceof NetworkProblem) {
     return {
       headline: say.errorNetwork,
@@ -46,16 +57,25 @@ function describe(problem, context) {
   }
   if (!(problem instanceof ServerProblem)) throw problem;
   const { message, requestId } = problem.details;
-  return { ...ofStatus(problem, context), detail: message, requestId };
+  return { ...ofServer(problem, name), detail: message, requestId };
 }
 
-function ofStatus({ status, retryAfterSeconds }, { name, withKey }) {
+function ofServer({ status, details, retryAfterSeconds }, name) {
   const action = retryAfterSeconds === null ? undefined : say.retryIn(retryAfterSeconds);
+  switch (details.code) {
+    case "collection_not_found":
+      return { headline: say.errorCollection };
+    case "collection_mismatch":
+    case "foreign_collection":
+      return { headline: say.errorMismatch };
+    case "store_error":
+      return { headline: say.errorStore, action };
+  }
   switch (status) {
     case 401:
     case 403:
       return {
-        headline: withKey ? say.errorKeyWrong : say.errorKey,
+        headline: currentKey() ? say.errorKeyWrong : say.errorKey,
         action: say.errorKeyAction,
       };
     case 400:

@@ -15,3 +15,13 @@ export function duration(milliseconds) {
     ? `${Math.round(milliseconds)} ms`
     : `${(milliseconds / 1000).toFixed(2)} s`;
 }
+
+/** A score with the digits that sums need to be followed. */
+export function precise(value) {
+  return value.toFixed(4);
+}
+
+/** A number of things, in English. */
+export function count(number, one, many) {
+  return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+}

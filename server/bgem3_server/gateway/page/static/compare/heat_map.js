@@ -1,6 +1,6 @@
-import { button, byId, element, roveFocus } from "./dom.js";
-import { say } from "./language.js";
-import * as numbers from "./numbers.js";
+import { button, byId, element, roveFocus } from "../dom.js";
+import { say } from "../language.js";
+import * as numbers from "../numbers.js";
 import { visibleToken } from "./token_text.js";
 
 /** The ColBERT view: query token by passage token, as a table that is also a picture. */

@@ -1,5 +1,5 @@
-import { byId, element } from "./dom.js";
-import { say } from "./language.js";
+import { byId, element } from "../dom.js";
+import { say } from "../language.js";
 
 /** The sliders for the weights of the hybrid. */
 

@@ -1,5 +1,5 @@
-import { button, byId, element } from "./dom.js";
-import { say } from "./language.js";
+import { button, byId, element } from "../dom.js";
+import { say } from "../language.js";
 
 /** The boxes for passages: as many as wanted, one at least. */
 

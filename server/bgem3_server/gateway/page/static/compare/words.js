@@ -1,6 +1,6 @@
-import { button, byId, element, roveFocus } from "./dom.js";
-import { say } from "./language.js";
-import * as numbers from "./numbers.js";
+import { button, byId, element, roveFocus } from "../dom.js";
+import { say } from "../language.js";
+import * as numbers from "../numbers.js";
 import { placeTokens, visibleToken } from "./token_text.js";
 
 /** The sparse view: each text shaded by the weights of its tokens, and the words that matched. */

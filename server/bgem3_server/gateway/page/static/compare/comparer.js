@@ -1,4 +1,4 @@
-import { AnswerProblem } from "./request.js";
+import { AnswerProblem } from "../server.js";
 
 const worker = new Worker(new URL("comparison_worker.js", import.meta.url), { type: "module" });
 let lastNumber = 0;

@@ -1,9 +1,10 @@
-import { byId, element } from "./dom.js";
+import { byId, element } from "../dom.js";
+import { say } from "../language.js";
+import * as numbers from "../numbers.js";
+import { requestPrograms } from "../program_view.js";
+import { PYTHON } from "./embedding_request.js";
 import { renderHeatMap } from "./heat_map.js";
-import { say } from "./language.js";
-import * as numbers from "./numbers.js";
 import { order, renderRanking } from "./ranking.js";
-import { renderRequest } from "./request_view.js";
 import { DEFAULT_WEIGHTS, renderWeights } from "./weights.js";
 import { renderWords } from "./words.js";
 
@@ -21,7 +22,7 @@ const passageChoice = byId("passage-choice");
  * @property {string} query
  * @property {{number: number, text: string}[]} passages
  * @property {{maxLength: number, truncate: boolean}} options
- * @property {{body: object, withKey: boolean}} sent
+ * @property {import("../programs.js").Sent} sent
  * @property {{roundTripMilliseconds: number, serverMilliseconds: number | null}} times
  *
  * @type {Result | null}
@@ -52,7 +53,7 @@ export function renderResult() {
   renderWords(result);
   renderPassageChoice();
   renderHeatMap(result, chosenPosition);
-  renderRequest(result.sent);
+  byId("request").replaceChildren(...requestPrograms(result.sent, PYTHON));
 }
 
 /** Let the person change how the result is looked at. */

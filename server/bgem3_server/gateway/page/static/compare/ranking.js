@@ -1,6 +1,6 @@
-import { button, byId, element } from "./dom.js";
-import { say } from "./language.js";
-import * as numbers from "./numbers.js";
+import { button, byId, element } from "../dom.js";
+import { say } from "../language.js";
+import * as numbers from "../numbers.js";
 import { hybridScore, ranks } from "./scores.js";
 
 /** The table of scores and ranks, sorted by one of them. */

@@ -1,20 +1,23 @@
-import { button, byId, element } from "./dom.js";
+import { button, element } from "./dom.js";
 import { say } from "./language.js";
-import { curlCommand, pythonProgram } from "./request.js";
+import { curlCommand, pythonProgram } from "./programs.js";
 
-/** The request that was sent, as curl and as Python, to copy. */
-
-const place = byId("request");
-
-/** @param {{body: object, withKey: boolean}} sent */
-export function renderRequest({ body, withKey }) {
-  place.replaceChildren(
-    program("curl", curlCommand(body, withKey), say.copyWhat("curl")),
-    program("Python", pythonProgram(body, withKey), say.copyPython),
-  );
+/**
+ * A request that was sent, as curl and as Python, to copy.
+ *
+ * @param {import("./programs.js").Sent} sent
+ * @param {object} python What `pythonProgram` needs beside it.
+ * @returns {HTMLElement[]}
+ */
+export function requestPrograms(sent, python) {
+  return [
+    programView("curl", curlCommand(sent), say.copyWhat("curl")),
+    programView("Python", pythonProgram(sent, python), say.copyPython),
+  ];
 }
 
-function program(name, text, copyLabel) {
+/** A program, or a command, under its name, with a button to copy it. */
+export function programView(name, text, copyLabel) {
   const code = element("code", {}, text);
   const told = element("span", { class: "hint", role: "status" });
   const copy = button({ class: "quiet", "aria-label": copyLabel }, say.copy, async () => {

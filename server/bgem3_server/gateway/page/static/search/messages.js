@@ -1,0 +1,232 @@
+import { count } from "../numbers.js";
+
+/** What the view that searches says. */
+
+const passages = (number) => count(number, "passage", "passages");
+const documents = (number) => count(number, "document", "documents");
+
+const en = {
+  search: "Search",
+  searching: "Searching …",
+  searchInput: "What to search for",
+  enterKey: "Enter",
+
+  collection: "Collection",
+  reload: "Reload",
+  chooseCollection: "Choose …",
+  collectionLabel: (name, about) =>
+    `${name} · ${passages(about.chunks)}, ${documents(about.documents)}`,
+  collectionAbout: ({ chunks, documents: number, incomplete, model, colbert }) =>
+    [
+      `${passages(chunks)} of ${documents(number)}.`,
+      `Model ${model}, ${colbert === "none" ? "no ColBERT vectors" : `ColBERT ${colbert}`}.`,
+      incomplete ? `${documents(incomplete)} incomplete: index again.` : "",
+    ].join(" "),
+  collectionMissing: "Choose a collection.",
+  collectionGone: (name) => `The store has no collection ${name}.`,
+
+  limit: "Hits at most",
+  limitWrong: (most) => `A whole number from 1 to ${most}.`,
+  mode: "Search by",
+  modeHybrid: "dense and sparse",
+  modeDense: "dense alone",
+  modeSparse: "sparse alone",
+  modeColbert: "ColBERT alone",
+  fusion: "One score of both",
+  fusionWeighted: "weighted sum",
+  fusionRrf: "by ranks (RRF)",
+  denseWeight: "Weight of dense",
+  sparseWeight: "Weight of sparse",
+  weightWrong: "A number, 0 or more.",
+  weightsZero: "One of the weights must be more than 0.",
+  normalization: "Scores are taken",
+  normalizationNone: "as they are",
+  normalizationQuery: "sparse by the query's own",
+  normalizationMinmax: "stretched to 0 to 1",
+  rerank: "Re-rank by ColBERT",
+  rerankDefault: "where possible",
+  rerankYes: "yes",
+  rerankNo: "no",
+  colbertWeight: "Share of ColBERT",
+  shareWrong: "A number from 0 to 1.",
+  choiceWrong: "Choose one of the list.",
+  where: "Conditions",
+  whereHint: "One a line; all must hold: page>=3, language==en, source in (a.md, b.md)",
+  queryTooLong: "The query is longer than 8,192 tokens.",
+
+  searchIntroduction: "How passages are found",
+  stepCandidates: "Candidates",
+  stepCandidatesMeaning:
+    "Dense finds passages of a similar meaning, sparse those with the same words.",
+  stepFusion: "One score",
+  stepFusionMeaning: "Both scores become one: a weighted sum, or a sum over the ranks.",
+  stepRerank: "Re-ranking",
+  stepRerankMeaning: "ColBERT compares token by token, and orders the candidates anew.",
+
+  hits: "Hits",
+  searchFacts: (hits, candidates) =>
+    `${count(hits, "hit", "hits")} of ${count(candidates, "candidate", "candidates")}`,
+  reranked: (number) => `${number.toLocaleString("en")} re-ranked by ColBERT`,
+  roundTrip: (time) => `round trip ${time}`,
+  announceHits: (number, first) =>
+    number ? `${count(number, "hit", "hits")}. First: ${first}.` : "Nothing was found.",
+  nothingFound: "Nothing was found.",
+  nothingFoundWhere: "Nothing was found. Do the conditions hold of any passage?",
+  page: (number) => `page ${number}`,
+  whole: "Whole passage",
+  wholeOf: (rank) => `Whole passage of hit ${rank}`,
+  compareOne: "Compare with the query",
+  compareHit: (rank) => `Compare with the query: hit ${rank}`,
+  compareBest: (number) => `Compare the first ${number}, token by token`,
+
+  why: "Why",
+  ofHit: (rank) => `is hit ${rank} here`,
+  place: "Rank",
+  score: "Score",
+  weight: "Weight",
+  part: "Part",
+  sum: "Sum",
+  normalized: "Normalized",
+  partsCaption: (rank) => `Parts of the score of hit ${rank}`,
+  sharedToken: "Shared token",
+  contribution: "To sparse",
+  tokensCaption: (rank) => `Tokens that the query and hit ${rank} share`,
+  noSharedTokens: "No shared tokens.",
+  moreTokens: (number) => `${number.toLocaleString("en")} more`,
+  position: "Place",
+  positionOf: (number, begin, end) =>
+    `passage ${number} of its document, characters ${begin.toLocaleString("en")}–${end.toLocaleString("en")}`,
+
+  stagesHeading: "Where the time went",
+  stages: {
+    encode: "Encode the query",
+    candidates: "Find candidates",
+    scores: "Score them",
+    fuse: "Fuse, mark, explain",
+    total: "Total",
+  },
+  searchRequestHint: "What this page has sent. Its answer holds all that is shown above.",
+
+  lookAgain: "Look again",
+  noStore: "This service has no store",
+  noStoreMeaning:
+    "A store keeps the passages that are searched. Put documents into one, with this service running, then start the service again with it:",
+  noStoreHint:
+    "BGEM3_STORE does the same as --store. A store is a folder, or the address of a Qdrant or Milvus server; a folder is used by one process at a time.",
+  noCollection: "The store has no collection yet",
+  noCollectionMeaning: "Send documents to this service, or index a folder with the command:",
+  noCollectionHint:
+    "STORE is the store of this service. If that is a folder, the command cannot write to it while the service has it open: use the first way, or stop the service meanwhile.",
+};
+
+const zh = {
+  search: "搜索",
+  searching: "正在搜索……",
+  searchInput: "搜索内容",
+  enterKey: "Enter",
+
+  collection: "集合",
+  reload: "刷新",
+  chooseCollection: "请选择……",
+  collectionLabel: (name, about) => `${name} · ${about.chunks} 个段落，${about.documents} 个文档`,
+  collectionAbout: ({ chunks, documents: number, incomplete, model, colbert }) =>
+    [
+      `${number.toLocaleString("zh")} 个文档，${chunks.toLocaleString("zh")} 个段落。`,
+      `模型 ${model}，`,
+      colbert === "none" ? "没有 ColBERT 向量。" : `ColBERT ${colbert}。`,
+      incomplete ? `${incomplete} 个文档不完整，请重新索引。` : "",
+    ].join(""),
+  collectionMissing: "请选择一个集合。",
+  collectionGone: (name) => `存储中没有集合 ${name}。`,
+
+  limit: "最多结果数",
+  limitWrong: (most) => `请输入 1 到 ${most} 的整数。`,
+  mode: "搜索方式",
+  modeHybrid: "稠密和稀疏",
+  modeDense: "仅稠密",
+  modeSparse: "仅稀疏",
+  modeColbert: "仅 ColBERT",
+  fusion: "合并得分",
+  fusionWeighted: "加权求和",
+  fusionRrf: "按名次（RRF）",
+  denseWeight: "稠密权重",
+  sparseWeight: "稀疏权重",
+  weightWrong: "请输入不小于 0 的数。",
+  weightsZero: "至少有一个权重要大于 0。",
+  normalization: "得分归一化",
+  normalizationNone: "不归一化",
+  normalizationQuery: "稀疏除以查询自身得分",
+  normalizationMinmax: "拉伸到 0 至 1",
+  rerank: "ColBERT 重排",
+  rerankDefault: "可行时",
+  rerankYes: "是",
+  rerankNo: "否",
+  colbertWeight: "ColBERT 占比",
+  shareWrong: "请输入 0 到 1 的数。",
+  choiceWrong: "请从列表中选择。",
+  where: "条件",
+  whereHint: "每行一个，须全部满足：page>=3、language==zh、source in (a.md, b.md)",
+  queryTooLong: "查询超过 8192 个词元。",
+
+  searchIntroduction: "段落是如何找到的",
+  stepCandidates: "候选",
+  stepCandidatesMeaning: "稠密找出意思相近的段落，稀疏找出用词相同的段落。",
+  stepFusion: "合并",
+  stepFusionMeaning: "两种得分合为一个：加权求和，或按名次求和。",
+  stepRerank: "重排",
+  stepRerankMeaning: "ColBERT 逐词元比较，重新排列候选段落。",
+
+  hits: "命中段落",
+  searchFacts: (hits, candidates) => `${candidates} 个候选中的 ${hits} 个结果`,
+  reranked: (number) => `ColBERT 重排 ${number} 个`,
+  roundTrip: (time) => `往返 ${time}`,
+  announceHits: (number, first) =>
+    number ? `找到 ${number} 个结果。第一名：${first}。` : "没有找到结果。",
+  nothingFound: "没有找到结果。",
+  nothingFoundWhere: "没有找到结果。有段落满足这些条件吗？",
+  page: (number) => `第 ${number} 页`,
+  whole: "整个段落",
+  wholeOf: (rank) => `整个段落：第 ${rank} 个结果`,
+  compareOne: "与查询比较",
+  compareHit: (rank) => `与查询比较：第 ${rank} 个结果`,
+  compareBest: (number) => `逐词元比较前 ${number} 个`,
+
+  why: "原因",
+  ofHit: (rank) => `（第 ${rank} 个结果）`,
+  place: "名次",
+  score: "得分",
+  weight: "权重",
+  part: "贡献",
+  sum: "合计",
+  normalized: "归一化",
+  partsCaption: (rank) => `第 ${rank} 个结果的得分构成`,
+  sharedToken: "共有词元",
+  contribution: "稀疏得分",
+  tokensCaption: (rank) => `查询与第 ${rank} 个结果共有的词元`,
+  noSharedTokens: "没有共有的词元。",
+  moreTokens: (number) => `另外 ${number} 个`,
+  position: "位置",
+  positionOf: (number, begin, end) => `文档的第 ${number} 个段落，字符 ${begin}–${end}`,
+
+  stagesHeading: "各阶段用时",
+  stages: {
+    encode: "编码查询",
+    candidates: "查找候选",
+    scores: "计算得分",
+    fuse: "合并、标记、解释",
+    total: "合计",
+  },
+  searchRequestHint: "这就是本页发出的请求，以上内容全部来自它的应答。",
+
+  lookAgain: "再看一次",
+  noStore: "本服务没有存储",
+  noStoreMeaning: "存储保存要搜索的段落。先在本服务运行时把文档放入存储，然后带上该存储重新启动服务：",
+  noStoreHint:
+    "也可以用 BGEM3_STORE 代替 --store。存储可以是一个文件夹，也可以是 Qdrant 或 Milvus 服务器的地址；文件夹同一时间只能由一个进程使用。",
+  noCollection: "存储中还没有集合",
+  noCollectionMeaning: "把文档发送给本服务，或者用命令索引一个文件夹：",
+  noCollectionHint:
+    "STORE 是本服务的存储。如果它是文件夹，服务打开它时命令无法写入：请用第一种方式，或者先停止服务。",
+};
+
+export const SEARCH_MESSAGES = { en, zh };
