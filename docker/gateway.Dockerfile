@@ -1,4 +1,5 @@
-# The HTTP service alone, in front of a Triton that runs elsewhere: no torch, no Triton, no model.
+# The HTTP service alone, with search, in front of a Triton that runs elsewhere: no torch, no Triton,
+# no model.
 #
 #   docker build --file docker/gateway.Dockerfile --tag bgem3-gateway:0.1.0 .
 #   docker run --publish 33330:33330 --env BGEM3_TRITON=triton.example:8001 bgem3-gateway:0.1.0
@@ -31,7 +32,7 @@ RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
     --mount=type=cache,target=/root/.cache/pip \
     set -- /wheels/*.whl \
-    && python3 -m pip install --constraint /constraints.txt "$1[gateway]" \
+    && python3 -m pip install --constraint /constraints.txt "$1[gateway,retrieval]" \
     && groupadd --gid 1000 bgem3 \
     && useradd --uid 1000 --gid 1000 --create-home bgem3
 ENV PYTHONUNBUFFERED=1

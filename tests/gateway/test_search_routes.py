@@ -6,7 +6,9 @@ import asyncio
 import re
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from bgem3_server.gateway.dialects.index_schema import DocumentRequest, IndexReq
 from bgem3_server.gateway.dialects.search_schema import SearchRequest
 from bgem3_server.gateway.gateway import Gateway
 from bgem3_server.gateway.process.workers import Workers
-from bgem3_server.gateway.retrieval.store_setting import check_store
+from bgem3_server.gateway.retrieval.store_setting import _LIBRARIES, check_store
 from bgem3_server.gateway.settings import GatewaySettings
 from bgem3_server.restarts import RestartPolicy
 from bgem3_server.triton.addresses import Addresses
@@ -344,3 +346,37 @@ def test_in_front_of_a_live_triton(
     marked = {hit["text"][mark["begin"] : mark["end"]].lower() for mark in hit["marks"]}
     assert {"reset", "password"} == marked
     assert 'route="/search"' in metrics
+
+
+def test_an_empty_store_is_told_with_routes(service_with_store: TestClient) -> None:
+    """Not with commands, which a caller over HTTP does not have."""
+    answer = service_with_store.post("/search", json={"query": "a"})
+
+    assert (404, "collection_not_found") == (answer.status_code, answer.json()["code"])
+    assert "POST /index" in answer.json()["error"]
+    assert "bgem3 index" not in answer.json()["error"]
+
+
+def test_other_options_are_told_with_routes(service_with_store: TestClient) -> None:
+    """As the request has them."""
+    index(service_with_store)
+    answer = service_with_store.post(
+        "/index",
+        json={"collection": "notes", "documents": DOCUMENTS, "options": {"max_tokens": 64}},
+    )
+
+    assert "made with max_tokens 512, not with max_tokens 64" in answer.json()["error"]
+    assert "DELETE /collections/notes" in answer.json()["error"]
+
+
+def test_what_a_store_needs_comes_with_the_extra() -> None:
+    """What is looked for before the start is what is told to install."""
+    project = tomllib.loads((DOCUMENT.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = {
+        re.split(r"[^\w-]", requirement)[0].lower()
+        for requirement in project["project"]["optional-dependencies"]["retrieval"]
+    }
+    distributions = packages_distributions()
+    found = {name: {d.lower() for d in distributions[name]} for name in _LIBRARIES}
+
+    assert [] == [name for name, owners in found.items() if not owners & wanted]

@@ -20,7 +20,9 @@ from bgem3_server.gateway.settings import GatewaySettings
 @pytest.fixture
 def service():
     """A service without probes, whose texts would count."""
-    settings = GatewaySettings(ready_interval_seconds=0, max_texts=2)
+    settings = GatewaySettings(
+        ready_interval_seconds=0, max_texts=2, max_load_tokens=9000, cache_bytes=5_000_000
+    )
     with TestClient(create_app(settings, FakeTransport())) as client:
         yield client
 
@@ -54,6 +56,16 @@ def test_requests_texts_and_refusals_are_counted(service):
     assert 0 == values["bgem3_waiting_tokens",]
     assert {"bge-m3"} == {key[2] for key in values if key[0] == "bgem3_build_info"}
     assert 0 < values["process_resident_memory_bytes",]
+
+
+def test_limits_stand_beside_what_they_limit(service):
+    """A dashboard can say how much of a budget is spent, without knowing the settings."""
+    values = samples(service.get("/metrics").text)
+
+    assert 9000 == values["bgem3_max_load_tokens",]
+    assert GatewaySettings().max_in_flight_tokens == values["bgem3_max_in_flight_tokens",]
+    assert GatewaySettings().max_result_bytes == values["bgem3_max_result_bytes",]
+    assert 5_000_000 == values["bgem3_max_cache_bytes",]
 
 
 def test_number_of_series_is_bounded(service):
@@ -124,4 +136,5 @@ def test_processes_answer_for_all_of_them(tmp_path: Path):
     assert 5 == values["bgem3_http_request_seconds_count", "dense", "/embed"]
     assert 5 == values["bgem3_waiting_tokens",]
     assert 1 == values["bgem3_triton_up",]
+    assert 2 * GatewaySettings().max_load_tokens == values["bgem3_max_load_tokens",]
     assert outputs[-1].endswith("\n200\n")

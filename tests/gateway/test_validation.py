@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from starlette.testclient import TestClient
+
+from bgem3_client import FakeTransport
+from bgem3_server.gateway.app import create_app
+from bgem3_server.gateway.settings import GatewaySettings
 
 
 @pytest.mark.parametrize(
@@ -35,3 +41,19 @@ def test_body_that_is_not_json(fake_service: TestClient) -> None:
     assert answer.json()["error"].startswith("the body is not JSON: ")
     assert "at character" in answer.json()["error"]
     assert "index" not in answer.json()
+
+
+def test_a_bad_condition_has_its_place(tmp_path: Path) -> None:
+    """Which of the conditions it is, and where in it, in characters."""
+    body = {
+        "query": "a",
+        "where": ["page>=3", {"field": "a", "operator": "==", "value": 1}, "语=1"],
+    }
+    settings = GatewaySettings(store=str(tmp_path))
+    with TestClient(create_app(settings, FakeTransport())) as service:
+        answer = service.post("/search", json=body)
+
+    assert 422 == answer.status_code
+    problem = answer.json()
+    place = {name: problem[name] for name in ("code", "field", "index", "position")}
+    assert {"code": "invalid_input", "field": "where", "index": 2, "position": 1} == place

@@ -6,6 +6,8 @@ from typing import Final
 
 HEALTH_PATHS: Final = frozenset({"/health", "/health/live", "/health/ready"})
 METRICS_PATH: Final = "/metrics"
+UPLOAD_PATH: Final = "/index/files"
+"""Whose bodies are files, and go to the disk: they may be larger."""
 
 MONITORING_PATHS: Final = HEALTH_PATHS | {METRICS_PATH}
 """What machines ask every few seconds: told in the log only at its finest level, never traced."""

@@ -91,6 +91,8 @@ ERROR_KINDS: Final[Mapping[type[BaseException], ErrorKind]] = {
     client_errors.ServerOutOfMemoryError: ErrorKind(
         "out_of_memory", 503, "server_error", "Overloaded"
     ),
+    # Told in full, not by the request id alone: the caller can leave that text out.
+    client_errors.NotFiniteError: ErrorKind("not_finite", 500, "server_error", "Backend", _BACKEND),
     errors.NotReadyError: ErrorKind("not_ready", 503, "server_error", "Unhealthy"),
     client_errors.UnavailableError: ErrorKind("not_ready", 503, "server_error", "Unhealthy"),
     client_errors.ModelNotFoundError: ErrorKind("not_ready", 503, "server_error", "Unhealthy"),

@@ -10,11 +10,12 @@ from typing import Final
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bgem3_client.deadline import Deadline
 from bgem3_client.errors import InvalidInputError
-from bgem3_server.gateway.access.paths import MONITORING_PATHS
+from bgem3_server.gateway.access.paths import MONITORING_PATHS, UPLOAD_PATH
 from bgem3_server.gateway.calls.caching import cache_status, read_caching
 from bgem3_server.gateway.calls.call import CALL_KEY, Call, Priority
 from bgem3_server.gateway.calls.error_table import error_kind
@@ -55,12 +56,14 @@ class CallMiddleware:
             Deadline.after(self._settings.request_timeout_seconds),
         )
         scope[CALL_KEY] = call
-        exchange = _Exchange(call, receive, send, self._settings)
+        exchange = _Exchange(call, receive, send, self._settings, scope["path"])
         try:
             try:
                 exchange.check_size(headers)
                 self._read_headers(headers, call)
                 await self._app(scope, exchange.receive, exchange.send)
+            except ClientDisconnect:
+                pass  # before the whole body was here: nobody's fault, and nobody to answer
             except Exception as error:
                 if exchange.status:
                     raise  # the connection is cut: a broken answer must not look like a whole one
@@ -138,13 +141,16 @@ class _Exchange:
         caller_left: The caller hung up before the answer began.
     """
 
-    def __init__(self, call: Call, receive: Receive, send: Send, settings: GatewaySettings) -> None:
+    def __init__(
+        self, call: Call, receive: Receive, send: Send, settings: GatewaySettings, path: str
+    ) -> None:
         self.status = 0
         self.caller_left = False
         self._call = call
         self._receive = receive
         self._send = send
         self._settings = settings
+        self._takes_files = path == UPLOAD_PATH
         self._body_bytes = 0
         self._began_seconds = time.perf_counter()
         self._task = asyncio.current_task()
@@ -207,10 +213,12 @@ class _Exchange:
         return message
 
     def _check_bytes(self, size_bytes: int) -> None:
-        limit = self._settings.max_body_bytes
+        settings = self._settings
+        limit = settings.max_upload_bytes if self._takes_files else settings.max_body_bytes
         if size_bytes > limit:
+            things = "files" if self._takes_files else "texts"
             raise TooLargeError(
-                f"the request's body has more than {limit} bytes: send fewer texts a request",
+                f"the request's body has more than {limit} bytes: send fewer {things} a request",
                 figures={"limit_bytes": limit},
             )
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 import orjson
 from starlette.responses import Response
 
-from bgem3_client.errors import InvalidInputError, UnavailableError
+from bgem3_client.errors import TEXT_ERRORS, UnavailableError
+from bgem3_retrieval.errors import ConditionError
 from bgem3_server.gateway.calls.call import Call
 from bgem3_server.gateway.calls.error_table import ErrorKind, error_kind
 from bgem3_server.gateway.calls.errors import MethodError, RefusedError
@@ -35,8 +36,10 @@ def problem_response(error: Exception, call: Call) -> Response:
     # What the caller sent may be repeated in it, and not everything can be sent back.
     message = text.encode(errors="backslashreplace").decode()
     details: Body = {"code": kind.code, "request_id": call.request_id}
-    if isinstance(error, InvalidInputError) and error.index is not None:
+    if isinstance(error, TEXT_ERRORS) and error.index is not None:
         details["index"] = error.index
+    if isinstance(error, ConditionError):
+        details |= {"field": "where", "position": error.position}
     if isinstance(error, RefusedError):
         details |= error.figures
     headers = {}

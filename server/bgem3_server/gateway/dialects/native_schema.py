@@ -215,5 +215,13 @@ class NativeProblem(BaseModel):
     code: str = Field(description="The kind of error, for programs.", examples=["invalid_input"])
     request_id: str = Field(description="The log knows the request by it.")
     index: int | None = Field(
-        default=None, description="Which of the texts was wrong, where one was.", examples=[3]
+        default=None,
+        description="Which of the texts, or of a search's conditions, was wrong, where one was.",
+        examples=[3],
+    )
+    field: str | None = Field(
+        default=None, description="`where`, if a search's condition was wrong.", examples=["where"]
+    )
+    position: int | None = Field(
+        default=None, description="Where in the condition, in characters.", examples=[5]
     )

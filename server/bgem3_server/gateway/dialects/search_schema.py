@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bgem3_retrieval.errors import ConditionError
 from bgem3_retrieval.search.filters import parse_condition
 from bgem3_retrieval.search.options import (
     MAX_CANDIDATES,
@@ -96,7 +97,8 @@ class SearchRequest(BaseModel):
         """Return how to search.
 
         Raises:
-            InvalidInputError: A value is out of its range, or a condition is none.
+            InvalidInputError: A value is out of its range.
+            ConditionError: A condition is none; its ``index`` says which.
         """
         return SearchOptions(
             limit=self.limit,
@@ -109,10 +111,17 @@ class SearchRequest(BaseModel):
             rerank=self.rerank,
             rerank_candidates=self.rerank_candidates,
             colbert_weight=self.colbert_weight,
-            where=tuple(
-                parse_condition(item) if isinstance(item, str) else item.condition()
-                for item in self.where
-            ),
+            where=tuple(_condition(item, index) for index, item in enumerate(self.where)),
             min_score=self.min_score,
             explain=self.explain,
         )
+
+
+def _condition(item: ConditionRequest | str, index: int) -> Condition:
+    if isinstance(item, ConditionRequest):
+        return item.condition()
+    try:
+        return parse_condition(item)
+    except ConditionError as error:
+        error.index = index
+        raise

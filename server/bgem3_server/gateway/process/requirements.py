@@ -18,6 +18,8 @@ def require_gateway() -> None:
         "msgpack",
         "orjson",
         "prometheus_client",
+        "python_multipart",
+        "regex",
         "structlog",
         "tokenizers",
         "uvicorn",

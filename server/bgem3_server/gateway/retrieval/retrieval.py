@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
 
+from bgem3_retrieval.documents.document import MetadataValue
 from bgem3_retrieval.errors import CollectionNotFoundError, StoreError
 from bgem3_retrieval.index.collection import CollectionOptions
 from bgem3_retrieval.index.report import IndexReport
@@ -25,9 +26,16 @@ from bgem3_server.gateway.calls.call import Call
 from bgem3_server.gateway.calls.errors import BusyError
 from bgem3_server.gateway.encoding.encoder import Encoder
 from bgem3_server.gateway.encoding.token_counter import TokenCounter
+from bgem3_server.gateway.retrieval.advice import telling_routes
 from bgem3_server.gateway.retrieval.documents import GivenDocument, read_given
 from bgem3_server.gateway.retrieval.thread_encoder import ThreadEncoder
+from bgem3_server.gateway.retrieval.upload import Upload
+from bgem3_server.gateway.retrieval.upload_folder import remove_left_behind
+from bgem3_server.gateway.retrieval.uploaded_documents import FileReport, UploadedDocuments
 from bgem3_server.gateway.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from bgem3_retrieval.documents.options import ReaderOptions
 
 # A search waits for the model and for the store most of its time: threads are cheap, and queries
 # that wait together are encoded together.
@@ -81,6 +89,9 @@ class Retrieval:
         self._reading = 0
         self._writers = ThreadPoolExecutor(_WRITING_THREADS, "index")
         self._writing: set[asyncio.Task[Any]] = set()
+        self._receiving = 0
+        if count := remove_left_behind():
+            log.warning("removed files that a killed service had left", folders=count)
         # Of the collections that are written to now.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -185,21 +196,89 @@ class Retrieval:
 
         return await self._write(collection, work, client, call)
 
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
+        """Have room on the disk for the files of a request while they come.
+
+        Raises:
+            BusyError: There is none: too many come already, or wait for their turn.
+        """
+        if self._receiving + len(self._writing) >= _MAX_WRITING:
+            raise _too_many_write(self._receiving + len(self._writing))
+        self._receiving += 1
+        try:
+            yield
+        finally:
+            self._receiving -= 1
+
+    async def index_files(
+        self,
+        collection: str,
+        upload: Upload,
+        reading: ReaderOptions,
+        metadata: Mapping[str, MetadataValue],
+        options: CollectionOptions,
+        call: Call,
+    ) -> tuple[IndexReport, list[FileReport]]:
+        """Put the documents of files into a collection; see :meth:`index`.
+
+        A table takes the place of the earlier one of its name: rows that it has no more are
+        removed. A file that cannot be read to its end removes nothing.
+
+        Args:
+            collection: Its name; it is made where there is none.
+            upload: The files; closed when nothing reads them any more, whatever happens.
+            reading: How they are read.
+            metadata: Of every document, beside its own, and before it.
+            options: As of :meth:`index`.
+            call: The request.
+
+        Returns:
+            What was done in all, and with each file.
+
+        Raises:
+            BgeM3Error: As :meth:`index`.
+        """
+        from bgem3_retrieval.index.indexer import Indexer
+
+        client = ThreadEncoder(self._encoder, self._counter, call, bulk=True)
+        documents = UploadedDocuments(upload.files, reading, metadata, client.check)
+
+        def work() -> tuple[IndexReport, list[FileReport]]:
+            report = Indexer(client, self._store).index_documents(
+                collection, documents, options, observer=documents, is_gone=documents.is_gone
+            )
+            return report, documents.finish(report)
+
+        return await self._write(collection, work, client, call, upload.close)
+
     async def _write(
-        self, collection: str, work: Callable[[], Result], client: ThreadEncoder, call: Call
+        self,
+        collection: str,
+        work: Callable[[], Result],
+        client: ThreadEncoder,
+        call: Call,
+        over: Callable[[], None] | None = None,
     ) -> Result:
         """Do what changes a collection, in a thread, while nothing else does.
 
         It goes on alone when the caller has gone, so that the next one's turn comes only after it.
+
+        Args:
+            collection: Its name.
+            work: To do.
+            client: Of the work; ended with the request.
+            call: The request.
+            over: Called once, when the work is done or will never be.
         """
+        over = over or _nothing
         if len(self._writing) >= _MAX_WRITING:
-            raise BusyError(
-                f"{len(self._writing)} requests write or wait for their turn: try again",
-                retry_after_seconds=_RETRY_SECONDS,
-            )
+            over()
+            raise _too_many_write(len(self._writing))
         task = asyncio.create_task(self._in_turn(collection, work, client))
         self._writing.add(task)
         task.add_done_callback(self._written)
+        task.add_done_callback(lambda _: over())
         try:
             async with _told(), call.deadline.enforced():
                 return await asyncio.shield(task)
@@ -254,11 +333,23 @@ class Retrieval:
         await asyncio.to_thread(self._store.close)
 
 
+def _too_many_write(count: int) -> BusyError:
+    return BusyError(
+        f"{count} requests write or wait for their turn: try again",
+        retry_after_seconds=_RETRY_SECONDS,
+    )
+
+
+def _nothing() -> None:
+    pass
+
+
 @asynccontextmanager
 async def _told() -> AsyncIterator[None]:
-    """Tell the log of a store that fails: the operator has to see to it."""
+    """Tell the log of a store that fails: the operator has to see to it; and callers what to do."""
     try:
-        yield
+        with telling_routes():
+            yield
     except StoreError as error:
         log.error("the store failed", reason=str(error))
         raise

@@ -12,11 +12,15 @@ from bgem3_server.gateway.settings import GatewaySettings
 # What every store and every reader of documents needs; the store's own library says so itself.
 _LIBRARIES: Final = (
     "charset_normalizer",
+    "docx",
+    "lxml",
     "markdown_it",
     "platformdirs",
+    "pyarrow",
     "pypdfium2",
+    "regex",
     "selectolax",
-    "uniseg",
+    "yaml",
 )
 
 

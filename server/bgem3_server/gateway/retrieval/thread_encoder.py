@@ -125,7 +125,7 @@ class ThreadEncoder:
             task.cancel()
 
     def check(self) -> None:
-        """Do nothing if the request goes on; called on the event loop.
+        """Do nothing if the request goes on; called by any thread.
 
         Raises:
             CallEndedError: It has ended.
