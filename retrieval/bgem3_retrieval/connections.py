@@ -51,19 +51,23 @@ def store_option(command: Command) -> Command:
     )(command)
 
 
-def connect(url: str) -> Client:
+def connect(url: str, say: Callable[[str], None] | None = None) -> Client:
     """Return a client for long runs; nothing is sent yet.
+
+    Args:
+        url: The server's.
+        say: Told when the server is waited for, and when it is back.
 
     Raises:
         InvalidInputError: The url is none.
     """
     from bgem3_client.client import Client
-    from bgem3_client.retry_policy import RetryPolicy
+    from bgem3_retrieval.outage import Outage, SaidRetries
 
     key = os.environ.get(_SERVICE_KEY_VARIABLE)
     return Client(
         url,
-        retries=RetryPolicy(attempts=_ATTEMPTS),
+        retries=SaidRetries(attempts=_ATTEMPTS, outage=None if say is None else Outage(url, say)),
         headers={"authorization": f"Bearer {key}"} if key else None,
     )
 
@@ -85,8 +89,12 @@ def wait_until_ready(client: Client) -> None:
         ) from error
 
 
-def connect_store(address: str | None) -> Store:
+def connect_store(address: str | None, say: Callable[[str], None] | None = None) -> Store:
     """Open the store at an address; None is a folder of the user's.
+
+    Args:
+        address: See :func:`bgem3_retrieval.stores.address.open_store`.
+        say: Of a long run: see there too.
 
     Raises:
         InvalidInputError: The address is none.
@@ -95,4 +103,4 @@ def connect_store(address: str | None) -> Store:
     """
     from bgem3_retrieval.stores.address import default_store_address, open_store
 
-    return open_store(address or default_store_address(), os.environ.get(STORE_KEY_VARIABLE))
+    return open_store(address or default_store_address(), os.environ.get(STORE_KEY_VARIABLE), say)

@@ -6,9 +6,13 @@
     - RejectedLineError      a line holds no text that can be encoded
     - CorpusMismatchError    a folder was begun with other inputs, options or another model
     - UnreadableDocumentError  a document cannot be read; the others can
+    - ConditionError         a condition cannot be read; `position` says where
     - CollectionNotFoundError  the store has no collection of that name
+      + EmptyStoreError        it has none at all
     - CollectionExistsError    the store has one already
     - CollectionMismatchError  a collection was made for something else
+      + OptionsMismatchError   with other options: `has`, `asked`
+      + ModelMismatchError     for another model
     - ForeignCollectionError   a collection was not made by this project
   + StoreError               the store failed, or cannot be reached
   + OutputError              the output cannot be written
@@ -20,6 +24,8 @@
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from bgem3_client.errors import BgeM3Error, InvalidInputError, ServerError
 
@@ -70,8 +76,25 @@ class UnreadableDocumentError(InvalidInputError):
         self.reason = reason
 
 
+class ConditionError(InvalidInputError):
+    """What should be a condition is none.
+
+    Attributes:
+        position: Where in it the mistake is, in characters from 0.
+        index: Which of several it is, where the caller knows.
+    """
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position
+
+
 class CollectionNotFoundError(InvalidInputError):
     """The store has no collection of that name."""
+
+
+class EmptyStoreError(CollectionNotFoundError):
+    """The store has no collection at all."""
 
 
 class CollectionExistsError(InvalidInputError):
@@ -80,6 +103,46 @@ class CollectionExistsError(InvalidInputError):
 
 class CollectionMismatchError(InvalidInputError):
     """A collection was made for another model or with other options: they do not go together."""
+
+
+class OptionsMismatchError(CollectionMismatchError):
+    """A collection was made with other options than those asked for.
+
+    Attributes:
+        collection: Its name.
+        has: Those options that differ, by name, as the collection has them.
+        asked: The same, as they were asked for.
+    """
+
+    def __init__(
+        self, collection: str, has: Mapping[str, object], asked: Mapping[str, object]
+    ) -> None:
+        made = ", ".join(f"{name} {value}" for name, value in has.items())
+        wanted = ", ".join(f"{name} {value}" for name, value in asked.items())
+        super().__init__(f"collection {collection!r} was made with {made}, not with {wanted}")
+        self.collection = collection
+        self.has = has
+        self.asked = asked
+
+
+class ModelMismatchError(CollectionMismatchError):
+    """A collection was made for another model than the one that is served.
+
+    Attributes:
+        collection: Its name.
+    """
+
+    def __init__(self, collection: str, difference: str) -> None:
+        """Make one.
+
+        Args:
+            collection: Its name.
+            difference: What the collection has, and what the server: the sentence's rest.
+        """
+        super().__init__(
+            f"collection {collection!r} {difference}: vectors of two models do not go together"
+        )
+        self.collection = collection
 
 
 class ForeignCollectionError(InvalidInputError):

@@ -1,4 +1,4 @@
-"""Where a framework is not installed, the message says what to install."""
+"""Where a framework, or what a search needs, is not installed, it is said what to install."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ import pytest
 @pytest.mark.parametrize(
     ("module", "missing", "requirement"),
     [
-        ("langchain", "langchain_core", "bgem3-triton[langchain]"),
-        ("langchain_qdrant", "langchain_qdrant", "langchain-qdrant"),
-        ("langchain_milvus", "langchain_milvus", "langchain-milvus"),
-        ("llama_index", "llama_index", "bgem3-triton[llama-index]"),
-        ("haystack", "haystack", "bgem3-triton[haystack]"),
+        ("client.langchain", "langchain_core", "bgem3-triton[langchain]"),
+        ("client.langchain_qdrant", "langchain_qdrant", "langchain-qdrant"),
+        ("client.langchain_milvus", "langchain_milvus", "langchain-milvus"),
+        ("client.llama_index", "llama_index", "bgem3-triton[llama-index]"),
+        ("client.haystack", "haystack", "bgem3-triton[haystack]"),
+        ("retrieval.langchain", "langchain_core", "bgem3-triton[langchain,retrieval]"),
+        ("retrieval.langchain", "platformdirs", "bgem3-triton[langchain,retrieval]"),
+        ("retrieval.llama_index", "llama_index", "bgem3-triton[llama-index,retrieval]"),
+        ("retrieval.haystack", "haystack", "bgem3-triton[haystack,retrieval]"),
     ],
 )
 def test_message_names_the_requirement(module, missing, requirement):
-    """In a process where the framework cannot be found."""
+    """In a process where it cannot be found."""
+    package, name = module.split(".")
     code = (
         "import sys\n"
         "class Nothing:\n"
@@ -27,7 +32,7 @@ def test_message_names_the_requirement(module, missing, requirement):
         f"        if name.split('.')[0] == {missing!r}:\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Nothing())\n"
-        f"import bgem3_client.integrations.{module}\n"
+        f"import bgem3_{package}.integrations.{name}\n"
     )
 
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

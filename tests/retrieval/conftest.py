@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from encode_run import EncodeCommand
+from killable_triton import KillableTriton
 
 import bgem3_retrieval.bulk.command
 from bgem3_client import Client, FakeTransport, Limits
 from bgem3_client.retry_policy import RetryPolicy
+
+
+@pytest.fixture(scope="session")
+def killable_triton(demo_repository: Path) -> Iterator[KillableTriton]:
+    """A live Triton that serves the demo model, apart from the one that is left alone."""
+    with KillableTriton(demo_repository) as triton:
+        yield triton
 
 
 @pytest.fixture
@@ -19,7 +27,7 @@ def encode_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EncodeCom
     monkeypatch.chdir(tmp_path)
     command = EncodeCommand(tmp_path, FakeTransport())
 
-    def connect(url: str, limits: Limits) -> Client:
+    def connect(url: str, limits: Limits, say: Callable[[str], None]) -> Client:
         return Client(transport=command.transport, limits=limits, retries=RetryPolicy(attempts=1))
 
     monkeypatch.setattr(bgem3_retrieval.bulk.command, "connect", connect)

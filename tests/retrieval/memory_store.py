@@ -136,6 +136,11 @@ class MemoryStore:
                 point_id: _scores(points[point_id], query) for point_id in ids if point_id in points
             }
 
+    def lexical_weights(self, name: str, ids: Sequence[UUID]) -> Mapping[UUID, SparseEmbedding]:
+        with self._lock:
+            points = self._collection(name).points
+            return {point_id: points[point_id].sparse for point_id in ids if point_id in points}
+
     def size_warning(self, name: str) -> str | None:
         return None
 

@@ -25,6 +25,8 @@ from bgem3_retrieval.bulk.settings import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bgem3_client.client import Client
     from bgem3_client.encode_request import Output
     from bgem3_client.limits import Limits
@@ -205,7 +207,26 @@ def _ray_address(ctx: click.Context, param: click.Parameter, value: str | None) 
 @click.option(
     "--ray-workers",
     type=click.IntRange(1, 1024),
-    help="Processes in the cluster, of one CPU each.  [default: one for each server]",
+    help="Shards that are encoded at the same time.  [default: one for each server; with "
+    "--ray-repository as many as the cluster has room for]",
+)
+@click.option(
+    "--ray-repository",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Encode in the cluster's workers, without a server: the model repository of 'bgem3 "
+    "export', which is under this path on every node.",
+)
+@click.option(
+    "--ray-cpus",
+    type=click.IntRange(1, 1024),
+    help="CPUs of each worker, and threads of its model.  [default: 1]",
+)
+@click.option(
+    "--ray-gpus",
+    type=click.FloatRange(0, 16, min_open=True),
+    help="With --ray-repository: GPUs of each worker, on which its model runs; 0.5 for two "
+    "workers on one.  [default: none]",
 )
 @click.option(
     "--batch-texts",
@@ -251,6 +272,7 @@ def encode(**options: Any) -> None:  # noqa: ANN401 - click's, one for each fiel
       bgem3 encode *.jsonl.gz --on-error skip --errors bad.jsonl -o all.parquet
       bgem3 encode 'corpus/*.parquet' --url a:8001,b:8001 -o vectors/
       bgem3 encode 'corpus/*.parquet' --ray head:6379 --url a:8001,b:8001 -o /shared/vectors/
+      bgem3 encode 'corpus/*.parquet' --ray head:6379 --ray-repository /models/m3 -o /shared/v/
       bgem3 encode --verify -o vectors/
 
     \b
@@ -284,18 +306,38 @@ def encode(**options: Any) -> None:  # noqa: ANN401 - click's, one for each fiel
         sys.exit(SKIPPED_EXIT_CODE)
 
 
-def connect(url: str, limits: Limits) -> Client:
-    """Return a client for long runs; nothing is sent yet."""
-    from bgem3_client.client import Client
-    from bgem3_client.retry_policy import RetryPolicy
+def connect(url: str, limits: Limits, say: Callable[[str], None]) -> Client:
+    """Return a client for long runs; nothing is sent yet.
 
-    return Client(url, limits=limits, retries=RetryPolicy(attempts=_ATTEMPTS))
+    Args:
+        url: The server's.
+        limits: The client's.
+        say: Told when the server is waited for, and when it is back.
+    """
+    from bgem3_client.client import Client
+    from bgem3_retrieval.outage import Outage, SaidRetries
+
+    retries = SaidRetries(attempts=_ATTEMPTS, outage=Outage(url, say))
+    return Client(url, limits=limits, retries=retries)
 
 
 def _check_mode(settings: EncodeSettings) -> None:
     """Refuse what goes together with a folder only, or with anything else only."""
-    if settings.ray_workers and settings.ray is None:
-        raise click.UsageError("--ray-workers is about a Ray cluster: add --ray")
+    for name, given in {
+        "--ray-workers": settings.ray_workers,
+        "--ray-repository": settings.ray_repository,
+        "--ray-cpus": settings.ray_cpus,
+        "--ray-gpus": settings.ray_gpus,
+    }.items():
+        if given and settings.ray is None:
+            raise click.UsageError(f"{name} is about a Ray cluster: add --ray")
+    if settings.ray_gpus and settings.ray_repository is None:
+        raise click.UsageError(
+            "--ray-gpus is for a model in the workers: add --ray-repository (a server has its GPUs "
+            "itself)"
+        )
+    if settings.ray_repository is not None and _url_was_typed():
+        raise click.UsageError("--ray-repository encodes without a server: leave --url out")
     if settings.into_folder:
         if settings.output_format not in ("auto", "parquet"):
             raise click.UsageError(f"a folder's shards are Parquet, not {settings.output_format}")
@@ -316,6 +358,12 @@ def _check_mode(settings: EncodeSettings) -> None:
     }.items():
         if given:
             raise click.UsageError(f"{name}: the output must be a folder, as in --output FOLDER/")
+
+
+def _url_was_typed() -> bool:
+    """Whether --url was given here; a BGEM3_URL of the environment is for other commands too."""
+    source = click.get_current_context().get_parameter_source("url")
+    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def _encode(settings: EncodeSettings) -> int:
@@ -340,13 +388,13 @@ def _encode(settings: EncodeSettings) -> int:
     if STANDARD_STREAM in settings.inputs and sys.stdin.isatty():
         click.echo("reading lines from the terminal; Ctrl-D ends them", err=True)
     with (
-        connect(settings.url[0], limits) as client,
         Display(
             total_bytes=inputs.total_bytes,
             progress=settings.draws_progress(),
             stop_on_error=settings.stop_on_error,
             rejections_path=settings.errors,
         ) as display,
+        connect(settings.url[0], limits, display.say) as client,
     ):
         _wait_until_ready(client)
         model = client.model_info()

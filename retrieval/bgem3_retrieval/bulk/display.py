@@ -84,7 +84,7 @@ class Display:
                 self._rejections.flush()
         if self._stop_on_error:
             raise RejectedLineError(f"{rejection} (--on-error skip leaves such lines out)")
-        self._say(str(rejection))
+        self.say(str(rejection))
 
     def written(self, tally: Tally) -> None:
         """Move the bar."""
@@ -106,8 +106,8 @@ class Display:
         if tally.truncated:
             parts.append(f"{tally.truncated:,} truncated")
         parts.append(f"{tally.skipped:,} skipped")
-        self._say(", ".join(parts))
+        self.say(", ".join(parts))
 
-    def _say(self, message: str) -> None:
-        # As it is: no mark-up, no colours, no line breaks at the terminal's width.
+    def say(self, message: str) -> None:
+        """Print a line as it is: no mark-up, no colours, no breaks at the terminal's width."""
         self._console.print(message, markup=False, highlight=False, soft_wrap=True)

@@ -51,6 +51,9 @@ class EncodeSettings:
     progress: bool | None
     ray: str | None = None
     ray_workers: int | None = None
+    ray_repository: Path | None = None
+    ray_cpus: int | None = None
+    ray_gpus: float | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bgem3_client.command_line.requirements import require
 from bgem3_retrieval.connections import connect, url_option
-from bgem3_retrieval.errors import MissingLibraryError
+from bgem3_retrieval.endings import ending_as_told
+from bgem3_retrieval.evaluation.settings import EvaluationSettings, check_runs
 
 if TYPE_CHECKING:
     from bgem3_retrieval.evaluation.contenders import Server
-    from bgem3_retrieval.evaluation.dataset import Dataset
     from bgem3_retrieval.evaluation.evaluation import Contender, Evaluated
     from bgem3_retrieval.evaluation.results import Results
-    from bgem3_retrieval.evaluation.runs import Run
-    from bgem3_retrieval.evaluation.systems import System, Weights
+    from bgem3_retrieval.evaluation.systems import Weights
 
 require("ir_measures", "matplotlib", "psutil", "scipy")
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """The command's options, as given."""
-
-    folders: tuple[Path, ...]
-    tasks: tuple[str, ...]
-    split: str
-    url: str
-    systems: str | None
-    weights: str | None
-    runs: tuple[str, ...]
-    peers: str | None
-    checkpoint: str
-    max_length: int
-    candidates: int
-    test: Literal["permutation", "t-test"]
-    seed: int
-    output: Path | None
-    as_json: bool
-    quick: bool
-    timeout_seconds: float
-    progress: bool | None
 
 
 @click.command("eval")
@@ -144,7 +115,7 @@ class _Settings:
     default=None,
     help="Draw a progress bar.  [default: when standard error is a terminal]",
 )
-def evaluate(**options: Any) -> None:  # noqa: ANN401 - click's, one for each field of _Settings
+def evaluate(**options: Any) -> None:  # noqa: ANN401 - click's, one for each field of EvaluationSettings
     """Measure how well a running server's vectors find what they should.
 
     FOLDERS are collections in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/test.tsv. Without
@@ -170,32 +141,25 @@ def evaluate(**options: Any) -> None:  # noqa: ANN401 - click's, one for each fi
       130  interrupted
       141  whoever reads standard output stopped reading
     """  # noqa: D301 - click's \b keeps the line breaks of a paragraph
-    try:
-        _evaluate(_Settings(**options))
-    except KeyboardInterrupt:
-        click.echo("interrupted: nothing is written", err=True)
-        sys.exit(128 + signal.SIGINT)
-    except BrokenPipeError:
-        # Let the interpreter flush what is left at its end without another complaint.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+    with ending_as_told("interrupted: nothing is written"):
+        _evaluate(EvaluationSettings(**options))
 
 
-def _evaluate(settings: _Settings) -> None:
+def _evaluate(settings: EvaluationSettings) -> None:
     # SciPy and matplotlib are slow to import: 'bgem3 --help' imports this module too.
     from bgem3_retrieval.evaluation.contenders import Server
     from bgem3_retrieval.evaluation.display import Display
     from bgem3_retrieval.evaluation.evaluation import EvaluationOptions, evaluate
 
-    systems, weights = _systems(settings)
-    _check_peers(settings, systems)
-    run_files = _run_files(settings)
+    systems, weights = settings.systems_and_weights()
+    settings.check_peers(systems)
+    run_files = settings.run_files()
     options = EvaluationOptions(
         tuple(systems), settings.candidates, settings.test, settings.seed, settings.quick
     )
-    with Display(_draws_progress(settings)) as display, ExitStack() as resources:
-        datasets = _datasets(settings, display.step)
-        _check_runs(run_files, datasets)
+    with Display(settings.draws_progress()) as display, ExitStack() as resources:
+        datasets = settings.datasets(display.step)
+        check_runs(run_files, datasets)
         server = None
         if systems:
             display.step(f"waiting for {settings.url}")
@@ -222,13 +186,13 @@ def _evaluate(settings: _Settings) -> None:
 
 
 def _contenders(
-    settings: _Settings, server: Server | None, on_progress: Callable[[str], None]
+    settings: EvaluationSettings, server: Server | None, on_progress: Callable[[str], None]
 ) -> Mapping[str, AbstractContextManager[Contender]]:
     from bgem3_retrieval.evaluation.contenders import peer_contender
     from bgem3_retrieval.evaluation.results import OURS
 
     contenders = {} if server is None else {OURS: server.contender()}
-    for name in _names(settings.peers):
+    for name in settings.peer_names:
         contenders[name] = peer_contender(
             name,
             settings.checkpoint,
@@ -239,121 +203,11 @@ def _contenders(
     return contenders
 
 
-def _check_peers(settings: _Settings, systems: list[System]) -> None:
-    """Refuse at once what would fail after minutes."""
-    if not systems and not settings.runs:
-        raise click.UsageError("--systems none compares run files: add --run NAME=FILE")
-    peers = _names(settings.peers)
-    if not peers:
-        return
-    if not systems:
-        raise click.UsageError("--peers are ranked by --systems, and those are none")
-    try:
-        from bgem3_retrieval.evaluation.peers import PEER_NAMES
-    except ModuleNotFoundError as error:
-        raise MissingLibraryError(
-            f"--peers needs {error.name}: pip install 'bgem3-triton[all]'"
-        ) from error
-    if unknown := [name for name in peers if name not in PEER_NAMES]:
-        raise click.UsageError(
-            f"there is no peer called {unknown[0]!r}: choose some of {', '.join(PEER_NAMES)}"
-        )
-
-
-def _systems(settings: _Settings) -> tuple[list[System], Weights]:
-    from bgem3_retrieval.evaluation.systems import (
-        DEFAULT_WEIGHTS,
-        NO_SYSTEMS,
-        SYSTEM_NAMES,
-        chosen_systems,
-    )
-
-    weights = DEFAULT_WEIGHTS
-    if settings.weights is not None:
-        try:
-            dense, sparse, colbert = map(float, settings.weights.split(","))
-        except ValueError:
-            raise click.UsageError(
-                f"--weights are three numbers with commas between them, as 0.7,0.3,1, not "
-                f"{settings.weights!r}"
-            ) from None
-        weights = (dense, sparse, colbert)
-    if settings.systems == NO_SYSTEMS:
-        return [], weights
-    names = SYSTEM_NAMES if settings.systems is None else _names(settings.systems)
-    if not names:
-        raise click.UsageError("--systems is empty: name some, or 'none'")
-    return chosen_systems(names, weights), weights
-
-
-def _names(text: str | None) -> list[str]:
-    return list(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
-
-
-def _run_files(settings: _Settings) -> dict[str, Run]:
-    from bgem3_retrieval.evaluation.runs import read_run
-    from bgem3_retrieval.evaluation.systems import SYSTEM_NAMES
-
-    runs: dict[str, Run] = {}
-    for option in settings.runs:
-        name, separator, file = option.partition("=")
-        if not separator or not name or not file:
-            raise click.UsageError(f"--run is NAME=FILE, as bm25=bm25.trec, not {option!r}")
-        if name in runs or name in SYSTEM_NAMES:
-            raise click.UsageError(f"--run {option}: there is a system called {name!r} already")
-        runs[name] = read_run(Path(file))
-    if runs and max(1, len(settings.folders) + len(settings.tasks)) > 1:
-        raise click.UsageError("--run belongs to one collection: evaluate one at a time")
-    return runs
-
-
-def _datasets(settings: _Settings, say: Callable[[str], None]) -> list[Dataset]:
-    from dataclasses import replace
-
-    from bgem3_retrieval.evaluation.beir import read_beir
-
-    datasets = []
-    for folder in settings.folders:
-        say(f"reading {folder}")
-        datasets.append(read_beir(folder, settings.split))
-    for task in settings.tasks:
-        from bgem3_retrieval.evaluation.mteb_task import load_task
-
-        say(f"loading {task}")
-        datasets += load_task(task, settings.split)
-    if not datasets:
-        from bgem3_retrieval.evaluation.collection import collection_folder
-
-        datasets.append(read_beir(collection_folder(), name="shipped collection"))
-    names = [dataset.name for dataset in datasets]
-    # Folders of one name are told apart by their places.
-    return [
-        replace(dataset, name=f"{dataset.name} ({number})")
-        if names.count(dataset.name) > 1
-        else dataset
-        for number, dataset in enumerate(datasets, 1)
-    ]
-
-
-def _check_runs(run_files: Mapping[str, Run], datasets: list[Dataset]) -> None:
-    """Refuse a run of other queries: it would have 0 everywhere, and look like a bad system.
-
-    Raises:
-        InvalidInputError: A run has nothing of any query of the collection.
-    """
-    from bgem3_client.errors import InvalidInputError
-
-    for name, run in run_files.items():
-        for dataset in datasets:
-            if not any(query.id in run for query in dataset.queries):
-                raise InvalidInputError(
-                    f"run {name!r} has none of the queries of {dataset.name}: it has "
-                    f"{next(iter(run))!r}, the collection {dataset.queries[0].id!r}"
-                )
-
-
 def _results(
-    settings: _Settings, weights: Weights, server: Server | None, evaluated: list[Evaluated]
+    settings: EvaluationSettings,
+    weights: Weights,
+    server: Server | None,
+    evaluated: list[Evaluated],
 ) -> Results:
     from importlib.metadata import version
 
@@ -382,7 +236,7 @@ def _write(folder: Path, results: Results, evaluated: list[Evaluated]) -> None:
     say(f"report: {write_folder(folder, results, evaluated, say)}")
 
 
-def _print(settings: _Settings, results: Results) -> None:
+def _print(settings: EvaluationSettings, results: Results) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
@@ -396,7 +250,3 @@ def _print(settings: _Settings, results: Results) -> None:
         console.print(Markdown(overview(results)))
     else:
         click.echo(overview(results))
-
-
-def _draws_progress(settings: _Settings) -> bool:
-    return sys.stderr.isatty() if settings.progress is None else settings.progress

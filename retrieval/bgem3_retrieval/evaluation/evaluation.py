@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from bgem3_bench.errors import FAILURE_WORDS, WorkerError
 from bgem3_client.encode_request import Output
-from bgem3_retrieval.evaluation.dataset import LONG_CHARACTERS, Corpus, Dataset
+from bgem3_retrieval.evaluation.dataset import Dataset
 from bgem3_retrieval.evaluation.encoder import Encoder
 from bgem3_retrieval.evaluation.measures import (
     FIRST,
@@ -32,7 +32,7 @@ from bgem3_retrieval.evaluation.results import (
 )
 from bgem3_retrieval.evaluation.runs import Run
 from bgem3_retrieval.evaluation.significance import Test, compare
-from bgem3_retrieval.evaluation.speed import Speed, measure_speed, sample
+from bgem3_retrieval.evaluation.speed import Speed, long_texts_of, measure_speed, sample
 from bgem3_retrieval.evaluation.systems import System
 from bgem3_retrieval.evaluation.weights import FEWEST_QUERIES, WeightSearch, search_weights
 
@@ -40,7 +40,6 @@ LEXICAL_KIND: Final = "lexical"
 """Queries of this kind ask for a word, a number or a name itself."""
 
 _SPEED_DOCUMENTS: Final = 32
-_LONG_DOCUMENTS: Final = 4
 _DENSE: Final[frozenset[Output]] = frozenset({"dense"})
 
 
@@ -143,7 +142,7 @@ def evaluate(
     Raises:
         BgeM3Error: Texts cannot be read, or our server failed.
     """
-    long_texts, long_words = _long_texts(dataset.corpus)
+    long_texts, long_words = long_texts_of(dataset.corpus)
     rows: list[_Row] = []
     buyer: dict[str, _Measured | str] = {}
     ours: ScoredDataset | None = None
@@ -323,26 +322,3 @@ def _buyer_row(
         long_all_per_second=speeds.get(every) if every != _DENSE else None,
         peak_bytes=outcome.peak_bytes,
     )
-
-
-def _long_texts(corpus: Corpus) -> tuple[list[str], str]:
-    """Return texts of more than :data:`LONG_CHARACTERS`, and what they are.
-
-    Where no document is so long, they are made by joining documents, evenly spaced ones, so that
-    they are in the collection's own languages.
-    """
-    long = [row for row, length in enumerate(corpus.characters) if length > LONG_CHARACTERS]
-    if long:
-        count = min(_LONG_DOCUMENTS, len(long))
-        chosen = [long[place * len(long) // count] for place in range(count)]
-        plural = "s" if count > 1 else ""
-        return corpus.texts(chosen), f"{count} of the {len(long):,} long document{plural}"
-    texts = []
-    for place in range(_LONG_DOCUMENTS):
-        parts: list[str] = []
-        row = place * len(corpus.ids) // _LONG_DOCUMENTS
-        while sum(map(len, parts)) + len(parts) <= LONG_CHARACTERS:
-            parts += corpus.texts([row % len(corpus.ids)])
-            row += 1
-        texts.append("\n".join(parts))
-    return texts, f"{_LONG_DOCUMENTS} texts, made by joining documents of the collection"

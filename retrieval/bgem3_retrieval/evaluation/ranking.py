@@ -3,10 +3,6 @@
 The corpus is encoded block by block. Each block is compared with all queries, and for each query
 the best documents by dense and by sparse score are kept: its candidates. They are then scored by
 every representation. A corpus of no more documents than candidates is scored whole.
-
-Scores are those of ``compute_score`` (FlagEmbedding's): the inner product of dense vectors, the
-sum over common tokens of the products of their weights, and over the query's token vectors the
-mean of each one's best match.
 """
 
 from __future__ import annotations
@@ -14,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from bgem3_client.colbert import ColbertEmbeddings
 from bgem3_client.embeddings import Parts
@@ -27,12 +21,10 @@ from bgem3_client.errors import InvalidInputError
 from bgem3_client.limits import Limits
 from bgem3_client.sparse import SparseEmbeddings
 from bgem3_client.splitting import split
+from bgem3_retrieval.evaluation.block_scores import colbert_scores
+from bgem3_retrieval.evaluation.candidates import FINDING, Candidates, Pool
 from bgem3_retrieval.evaluation.dataset import Corpus, Dataset
 from bgem3_retrieval.evaluation.encoder import Encoded, Encoder
-
-COMPONENTS: Final[tuple[Output, ...]] = ("dense", "sparse", "colbert")
-"""The columns of scores."""
-_FIND: Final[tuple[Output, ...]] = ("dense", "sparse")
 
 # Characters, which are more than the tokens: at most 256 MB of ColBERT vectors (1,024 numbers in
 # FP32) at once, and in most languages a third of that.
@@ -41,23 +33,6 @@ _BLOCK_TEXTS: Final = 256
 # Scores of a block for all queries: 48 MB, or some texts where there are very many queries.
 _BLOCK_SCORES: Final = 2**21
 _FEWEST_TEXTS: Final = 16
-# Of similarities between tokens: 64 MB.
-_CELLS_AT_ONCE: Final = 2**24
-
-Scores = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """The documents that a query is judged by.
-
-    Attributes:
-        rows: int64 [c], their places in the corpus, ascending.
-        scores: float64 [c, 3], by dense, sparse and ColBERT; NaN where there is no such score.
-    """
-
-    rows: NDArray[np.int64]
-    scores: Scores
 
 
 @dataclass(frozen=True)
@@ -105,11 +80,11 @@ def score_dataset(
     corpus = dataset.corpus
     complete = len(corpus.ids) <= candidates
     # ColBERT finds nothing in a large corpus; the others bring its candidates.
-    finding = outputs & set(_FIND) or encoder.outputs & set(_FIND)
+    finding = outputs & set(FINDING) or encoder.outputs & set(FINDING)
     first = outputs if complete else finding
     queries = _encode_queries(dataset, encoder, outputs | first, on_progress)
     limits = _block_limits(len(dataset.queries))
-    pool = _Pool(len(dataset.queries), len(corpus.ids) if complete else candidates, first)
+    pool = Pool(len(dataset.queries), len(corpus.ids) if complete else candidates, first)
     tally = _Tally()
     for rows, encoded in _encoded_blocks(corpus, range(len(corpus.ids)), encoder, first, limits):
         pool.add(rows[0], queries, encoded.parts)
@@ -121,7 +96,7 @@ def score_dataset(
     same = {document: row for row, document in enumerate(corpus.ids)}
     return ScoredDataset(
         tuple(
-            _without(candidates, same.get(query.id))
+            candidates.without(same.get(query.id))
             for candidates, query in zip(found, dataset.queries, strict=True)
         ),
         outputs,
@@ -242,94 +217,6 @@ def _sum(total: int | None, addition: int | None) -> int | None:
     return None if total is None or addition is None else total + addition
 
 
-class _Pool:
-    """The best documents so far of each query, by each of the representations that find."""
-
-    def __init__(self, queries: int, limit: int, outputs: frozenset[Output]) -> None:
-        self._limit = limit
-        # By column of the scores: rows [Q, k] and scores [Q, k, 3]. What is scored by ColBERT
-        # alone is a small corpus, and kept whole.
-        columns = [COMPONENTS.index(name) for name in _FIND if name in outputs] or [2]
-        self._best: dict[int, tuple[NDArray[np.int64], Scores]] = {
-            column: (np.empty((queries, 0), np.int64), np.empty((queries, 0, 3)))
-            for column in columns
-        }
-
-    def add(self, first_row: int, queries: Parts, documents: Parts) -> None:
-        """Score a block of documents, and keep those that are among a query's best."""
-        scores = _block_scores(queries, documents)
-        rows = np.arange(first_row, first_row + scores.shape[1])
-        for column, (known_rows, known_scores) in self._best.items():
-            everywhere = np.broadcast_to(rows, (len(scores), len(rows)))
-            all_rows = np.concatenate([known_rows, everywhere], axis=1)
-            all_scores = np.concatenate([known_scores, scores], axis=1)
-            if all_rows.shape[1] > self._limit:
-                kept = np.argpartition(-all_scores[:, :, column], self._limit - 1, axis=1)
-                kept = kept[:, : self._limit]
-                all_rows = np.take_along_axis(all_rows, kept, axis=1)
-                all_scores = np.take_along_axis(all_scores, kept[:, :, np.newaxis], axis=1)
-            self._best[column] = (all_rows, all_scores)
-
-    def candidates(self) -> list[Candidates]:
-        """Return what was kept, each document once."""
-        pools = list(self._best.values())
-        found = []
-        for query in range(len(pools[0][0])):
-            rows = np.concatenate([rows[query] for rows, _ in pools])
-            scores = np.concatenate([scores[query] for _, scores in pools])
-            unique, places = np.unique(rows, return_index=True)
-            found.append(Candidates(unique, scores[places]))
-        return found
-
-
-def _block_scores(queries: Parts, documents: Parts) -> Scores:
-    """Return the scores [Q, b, 3] of a block of b documents for all queries."""
-    columns: dict[Output, Scores] = {}
-    if documents.dense is not None and queries.dense is not None:
-        columns["dense"] = (queries.dense @ documents.dense.T).astype(np.float64)
-    if documents.sparse is not None and queries.sparse is not None:
-        columns["sparse"] = lexical_scores(queries.sparse, documents.sparse)
-    if documents.colbert is not None and queries.colbert is not None:
-        columns["colbert"] = colbert_scores(queries.colbert, documents.colbert)
-    shape = next(iter(columns.values())).shape
-    return np.stack([columns.get(name, np.full(shape, np.nan)) for name in COMPONENTS], axis=2)
-
-
-def lexical_scores(queries: SparseEmbeddings, documents: SparseEmbeddings) -> Scores:
-    """Return the lexical score of every query and document: float64 [Q, b]."""
-    # As many columns as the largest token id needs.
-    width = 1 + max(int(weights.indices.max(initial=0)) for weights in (queries, documents))
-    scores: Scores = (_matrix(queries, width) @ _matrix(documents, width).T).toarray()
-    return scores
-
-
-def _matrix(weights: SparseEmbeddings, width: int) -> Any:  # noqa: ANN401 - scipy has no types
-    return csr_array(
-        (weights.values.astype(np.float64), weights.indices, weights.offsets),
-        shape=(len(weights), width),
-    )
-
-
-def colbert_scores(queries: ColbertEmbeddings, documents: ColbertEmbeddings) -> Scores:
-    """Return the ColBERT score of every query and document: float64 [Q, b]."""
-    columns = documents.vectors.astype(np.float32, copy=False).T
-    scores = np.empty((len(queries), len(documents)))
-    # At least one query at a time, however long the documents are.
-    lengths = np.diff(queries.offsets).tolist()
-    at_once = Limits(
-        max_texts_per_request=len(queries),
-        max_tokens_per_request=max(1, _CELLS_AT_ONCE // max(1, columns.shape[1])),
-    )
-    for block in split(lengths, at_once):
-        part = queries[block]
-        best = np.maximum.reduceat(
-            part.vectors.astype(np.float32, copy=False) @ columns, documents.offsets[:-1], axis=1
-        )
-        sums = np.add.reduceat(best.astype(np.float64), part.offsets[:-1], axis=0)
-        scores[block] = sums / np.diff(part.offsets)[:, np.newaxis]
-    return scores
-
-
 def _rescore(
     found: Sequence[Candidates],
     corpus: Corpus,
@@ -363,10 +250,3 @@ def _rescore(
                 found[query_of[pair]].scores[place_of[pair], 2] = score
         done += len(block)
         on_progress("candidates", done, len(rows))
-
-
-def _without(candidates: Candidates, row: int | None) -> Candidates:
-    if row is None:
-        return candidates
-    kept = candidates.rows != row
-    return Candidates(candidates.rows[kept], candidates.scores[kept])

@@ -9,11 +9,12 @@ from statistics import median
 from typing import Final
 
 from bgem3_client.encode_request import Output
-from bgem3_retrieval.evaluation.dataset import Corpus
+from bgem3_retrieval.evaluation.dataset import LONG_CHARACTERS, Corpus
 from bgem3_retrieval.evaluation.encoder import Encoder
 
 _ROUNDS: Final = 3
 _BUDGET_SECONDS: Final = 20.0
+_LONG_DOCUMENTS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,29 @@ def sample(corpus: Corpus, count: int) -> list[str]:
     total = len(corpus.ids)
     count = min(count, total)
     return corpus.texts([place * total // count for place in range(count)])
+
+
+def long_texts_of(corpus: Corpus) -> tuple[list[str], str]:
+    """Return texts of more than :data:`LONG_CHARACTERS`, and what they are.
+
+    Where no document is so long, they are made by joining documents, evenly spaced ones, so that
+    they are in the collection's own languages.
+    """
+    long = [row for row, length in enumerate(corpus.characters) if length > LONG_CHARACTERS]
+    if long:
+        count = min(_LONG_DOCUMENTS, len(long))
+        chosen = [long[place * len(long) // count] for place in range(count)]
+        plural = "s" if count > 1 else ""
+        return corpus.texts(chosen), f"{count} of the {len(long):,} long document{plural}"
+    texts = []
+    for place in range(_LONG_DOCUMENTS):
+        parts: list[str] = []
+        row = place * len(corpus.ids) // _LONG_DOCUMENTS
+        while sum(map(len, parts)) + len(parts) <= LONG_CHARACTERS:
+            parts += corpus.texts([row % len(corpus.ids)])
+            row += 1
+        texts.append("\n".join(parts))
+    return texts, f"{_LONG_DOCUMENTS} texts, made by joining documents of the collection"
 
 
 def measure_speed(

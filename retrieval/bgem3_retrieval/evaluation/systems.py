@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from bgem3_client.encode_request import Output
 from bgem3_client.errors import InvalidInputError
+from bgem3_retrieval.evaluation.block_scores import COMPONENTS, Scores
 from bgem3_retrieval.evaluation.dataset import Dataset
-from bgem3_retrieval.evaluation.ranking import COMPONENTS, ScoredDataset, Scores
+from bgem3_retrieval.evaluation.ranking import ScoredDataset
 from bgem3_retrieval.evaluation.runs import Run
 from bgem3_retrieval.search.fusion import ranks, reciprocal_ranks
 

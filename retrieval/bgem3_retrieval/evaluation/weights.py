@@ -11,9 +11,10 @@ from typing import Final
 import numpy as np
 
 from bgem3_client.encode_request import Output
+from bgem3_retrieval.evaluation.block_scores import COMPONENTS
 from bgem3_retrieval.evaluation.dataset import Dataset
 from bgem3_retrieval.evaluation.measures import NDCG, Quality, judge
-from bgem3_retrieval.evaluation.ranking import COMPONENTS, ScoredDataset
+from bgem3_retrieval.evaluation.ranking import ScoredDataset
 from bgem3_retrieval.evaluation.systems import System, Weights
 
 FEWEST_QUERIES: Final = 20

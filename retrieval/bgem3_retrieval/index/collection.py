@@ -10,7 +10,11 @@ from pydantic import ValidationError
 
 from bgem3_client.errors import InvalidInputError
 from bgem3_retrieval.chunks.options import ChunkOptions
-from bgem3_retrieval.errors import CollectionMismatchError, CollectionNotFoundError
+from bgem3_retrieval.errors import (
+    CollectionNotFoundError,
+    ModelMismatchError,
+    OptionsMismatchError,
+)
 from bgem3_retrieval.stores.collection import (
     ColbertChoice,
     CollectionSpec,
@@ -28,13 +32,6 @@ if TYPE_CHECKING:
 # off; two models give next to 0, and a model and one trained on from it rarely more than 0.9.
 _SAME_MODEL_SCORE: Final = 0.95
 _CHUNKS_PER_OVERLAP: Final = 8
-_FLAGS: Final = {
-    "storage": "--storage",
-    "colbert": "--colbert",
-    "pool_factor": "--pool-factor",
-    "max_tokens": "--max-tokens",
-    "overlap_tokens": "--overlap-tokens",
-}
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,10 @@ def new_spec(name: str, model: ModelInfo, options: CollectionOptions) -> Collect
         )
         raise InvalidInputError(f"collection {name!r} cannot be made so: {problems}") from error
     if options.pool_factor is not None and spec.colbert != "pooled":
-        raise InvalidInputError("a pool factor is for pooled ColBERT vectors: --colbert pooled")
+        raise InvalidInputError(
+            "a pool factor is for pooled ColBERT vectors: colbert must be 'pooled', not "
+            f"{spec.colbert!r}"
+        )
     chunk_options(spec)
     return spec
 
@@ -119,19 +119,11 @@ def check_options(spec: CollectionSpec, options: CollectionOptions) -> None:
     """Refuse options that are not the collection's.
 
     Raises:
-        CollectionMismatchError: Some are not.
+        OptionsMismatchError: Some are not.
     """
-    others = {
-        name: value for name, value in options.given().items() if getattr(spec, name) != value
-    }
-    if not others:
-        return
-    has = ", ".join(f"{_FLAGS[name]} {getattr(spec, name)}" for name in others)
-    wants = ", ".join(f"{_FLAGS[name]} {value}" for name, value in others.items())
-    raise CollectionMismatchError(
-        f"collection {spec.name!r} was made with {has}, not with {wants}: leave that out, or make "
-        "the collection anew with --recreate, which encodes everything again"
-    )
+    asked = {name: value for name, value in options.given().items() if getattr(spec, name) != value}
+    if asked:
+        raise OptionsMismatchError(spec.name, {name: getattr(spec, name) for name in asked}, asked)
 
 
 def check_model(spec: CollectionSpec, model: ModelInfo, client: IndexClient, store: Store) -> None:
@@ -141,15 +133,15 @@ def check_model(spec: CollectionSpec, model: ModelInfo, client: IndexClient, sto
     encoded again, and has to give the vector that is there.
 
     Raises:
-        CollectionMismatchError: They do not.
+        ModelMismatchError: They do not.
         ServerError: The server failed.
         StoreError: The store failed.
     """
     collection = (spec.model, spec.dense_size, spec.colbert_size)
     served = (model.name, model.hidden_size, model.colbert_size)
     if collection != served:
-        raise _mismatch(
-            spec,
+        raise ModelMismatchError(
+            spec.name,
             f"was made for the model {_described(*collection)}, and the server has "
             f"{_described(*served)}",
         )
@@ -164,8 +156,8 @@ def check_model(spec: CollectionSpec, model: ModelInfo, client: IndexClient, sto
     # Absent: another run has just removed it.
     score = scores.get(found[0].id, {}).get("dense", 1.0)
     if score < _SAME_MODEL_SCORE:
-        raise _mismatch(
-            spec,
+        raise ModelMismatchError(
+            spec.name,
             "holds vectors of another model: a passage of "
             f"{stored.chunk.source} that is encoded again has a score of {score:.2f} with its own "
             "vector, not 1",
@@ -174,11 +166,3 @@ def check_model(spec: CollectionSpec, model: ModelInfo, client: IndexClient, sto
 
 def _described(name: str, dense_size: int, colbert_size: int) -> str:
     return f"{name!r} (dense {dense_size:,}, ColBERT {colbert_size:,} numbers)"
-
-
-def _mismatch(spec: CollectionSpec, what: str) -> CollectionMismatchError:
-    return CollectionMismatchError(
-        f"collection {spec.name!r} {what}: vectors of two models do not go together. Serve the "
-        "model that the collection was made with, name another collection, or make this one anew "
-        "with --recreate, which encodes everything again"
-    )

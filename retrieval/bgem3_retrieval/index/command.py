@@ -55,6 +55,7 @@ class _Settings:
     text_field: str | None
     id_field: str | None
     title_field: str | None
+    metadata_fields: tuple[str, ...]
     recreate: bool
     dry_run: bool
     errors: Path | None
@@ -71,7 +72,10 @@ class _Settings:
             self.paths,
             Selection(self.include, self.exclude),
             ReaderOptions(
-                text_field=self.text_field, id_field=self.id_field, title_field=self.title_field
+                text_field=self.text_field,
+                id_field=self.id_field,
+                title_field=self.title_field,
+                metadata_fields=self.metadata_fields or None,
             ),
             self.root,
         )
@@ -152,6 +156,14 @@ class _Settings:
     help="Of tables: the field with the title.  [default: found by its name]",
 )
 @click.option(
+    "--metadata-field",
+    "metadata_fields",
+    multiple=True,
+    metavar="NAME",
+    help="Of tables: a field that a search can filter by. May be given several times.  [default: "
+    "all that hold numbers, booleans, dates or short strings]",
+)
+@click.option(
     "--recreate",
     is_flag=True,
     help="Drop the collection first, and make it anew: with other options, or for another model.",
@@ -197,11 +209,14 @@ def index(**options: Any) -> None:  # noqa: ANN401 - click's, one for each field
       3    up to date but for what was skipped
       130  interrupted; what was written stays
     """  # noqa: D301 - click's \b keeps the line breaks of a paragraph
+    from bgem3_retrieval.advice import telling_options
+
     settings = _Settings(**options)
-    if settings.dry_run:
-        _preview(settings)
-        return
-    report = _index(settings)
+    with telling_options():
+        if settings.dry_run:
+            _preview(settings)
+            return
+        report = _index(settings)
     if report.skipped_count:
         sys.exit(_SKIPPED_EXIT_CODE)
 
@@ -219,9 +234,9 @@ def _index(settings: _Settings) -> IndexReport:
     ):
         try:
             with (
-                closing(connect_store(settings.store)) as store,
+                closing(connect_store(settings.store, display.say)) as store,
                 # Closed first: that ends what threads are still waiting for.
-                closing(connect(settings.url)) as client,
+                closing(connect(settings.url, display.say)) as client,
             ):
                 wait_until_ready(client)
                 report = Indexer(client, store).index(

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 
 from bgem3_retrieval.bulk.output_file import writing
 from bgem3_retrieval.documents.folder import display_name
-from bgem3_retrieval.index.report import IndexReport, Skipped
+from bgem3_retrieval.index.report import IndexReport, Settlement, Skipped
 
 _SHOWN_SKIPS: Final = 10
 # Before so much is done the rate says little.
@@ -98,6 +98,9 @@ class IndexDisplay:
             self.say(f"skipped: {display_name(skipped.source)}: {skipped.reason}")
         elif self._skips == _SHOWN_SKIPS + 1 and self._skipped_file is None:
             self.say("skipped: more of them; --errors FILE writes all to a file")
+
+    def settled(self, source: str, settlement: Settlement, chunks: int) -> None:
+        """Show nothing: there may be millions."""
 
     def progressed(self, report: IndexReport, done_bytes: int, total_bytes: int) -> None:
         """Move the bar."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -39,6 +39,10 @@ ChangeKind: TypeAlias = Literal["add", "change", "keep", "remove", "skip"]
 _TIMEOUT_SECONDS: Final = 600.0
 _DEFAULTS: Final = CollectionOptions()
 _SILENT: Final = SilentObserver()
+
+
+def _nothing_is_gone(_: str) -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -134,23 +138,29 @@ class Indexer:
         options: CollectionOptions = _DEFAULTS,
         *,
         observer: Observer = _SILENT,
+        is_gone: Callable[[str], bool] = _nothing_is_gone,
     ) -> IndexReport:
         """Put documents into a collection, each in the place of an earlier one of its source.
 
-        Nothing else is removed. A document that is there as it is, is not encoded again. Of
-        several documents of one source the first one counts, and the others are skipped.
+        Nothing else is removed, but for what is said to be gone. A document that is there as it
+        is, is not encoded again. Of several documents of one source the first one counts, and the
+        others are skipped.
 
         Args:
             name: The collection's; it is made where there is none.
             documents: Taken as they are needed, by a thread.
             options: As of :meth:`index`.
             observer: Is told what happens; of bytes it is told nothing.
+            is_gone: Asked of each document of the collection that was not among them, when all
+                of them are written: whether it is to be removed.
 
         Raises:
             BgeM3Error: As :meth:`index`, but for the files.
         """
         run = self._begin(name, options, observer, recreate=False)
         run.encode(compare_documents(documents, run.fingerprints.of_document, run.states))
+        for source in filter(is_gone, run.states):
+            run.writer.remove(source)
         return run.finish()
 
     def _begin(

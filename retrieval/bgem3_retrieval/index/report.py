@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol, TypeAlias
+
+Settlement: TypeAlias = Literal["added", "changed", "unchanged", "removed"]
 
 _REMEMBERED: Final = 1000
 
@@ -72,6 +74,15 @@ class Observer(Protocol):
     def skipped(self, skipped: Skipped) -> None:
         """A file or a document is left out."""
 
+    def settled(self, source: str, settlement: Settlement, chunks: int) -> None:
+        """A document is in the collection as it should be, or out of it.
+
+        Args:
+            source: The document's.
+            settlement: What was done.
+            chunks: How many were encoded and written for that.
+        """
+
     def progressed(self, report: IndexReport, done_bytes: int, total_bytes: int) -> None:
         """Another batch is written.
 
@@ -90,6 +101,9 @@ class SilentObserver:
         """See :class:`Observer`."""
 
     def skipped(self, skipped: Skipped) -> None:
+        """See :class:`Observer`."""
+
+    def settled(self, source: str, settlement: Settlement, chunks: int) -> None:
         """See :class:`Observer`."""
 
     def progressed(self, report: IndexReport, done_bytes: int, total_bytes: int) -> None:

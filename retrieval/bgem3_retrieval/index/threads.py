@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
 Item = TypeVar("Item")
@@ -35,6 +35,9 @@ def in_threads(
 ) -> Generator[Result]:
     """Yield ``function(item)`` of each item, in order, from so many threads.
 
+    Once it has raised for an item, no item behind that one is begun: nobody will ask for it, and
+    what waits for a server that is away would take as long again.
+
     Args:
         function: Called by threads of that name.
         items: Fetched by the caller's thread, whenever there is room.
@@ -44,9 +47,20 @@ def in_threads(
     """
     executor = ThreadPoolExecutor(threads, name)
     waiting: deque[Future[Result]] = deque()
+    failed: list[int] = []
+
+    def work(number: int, item: Item) -> Result:
+        if any(number > other for other in failed):
+            raise CancelledError
+        try:
+            return function(item)
+        except BaseException:
+            failed.append(number)
+            raise
+
     try:
-        for item in items:
-            waiting.append(executor.submit(function, item))
+        for number, item in enumerate(items):
+            waiting.append(executor.submit(work, number, item))
             # The others keep the threads busy while the first of them is waited for.
             while waiting and (waiting[0].done() or len(waiting) >= held):
                 yield waiting.popleft().result()

@@ -31,7 +31,7 @@ class BatchWriter:
             store: Where the collection of the report is.
             report: Is kept up to date.
             forecast: Also.
-            observer: Is told of what is skipped.
+            observer: Is told of what is skipped, and of what is done.
         """
         self._store = store
         self._report = report
@@ -70,6 +70,7 @@ class BatchWriter:
                 # An interrupted run may have left other states beside the right one.
                 self._keep_only(event.source, event.fingerprint, event.known)
                 self._report.unchanged += 1
+                self._observer.settled(event.source, "unchanged", 0)
             case Finished(pending):
                 self._finish(pending)
 
@@ -81,6 +82,7 @@ class BatchWriter:
         """
         self._store.remove_source(self._report.collection, source)
         self._report.removed += 1
+        self._observer.settled(source, "removed", 0)
 
     def _finish(self, pending: Pending) -> None:
         if pending.refusal is not None:
@@ -90,8 +92,10 @@ class BatchWriter:
         self._keep_only(pending.source, pending.fingerprint, pending.known)
         if pending.known.fingerprints:
             self._report.changed += 1
+            self._observer.settled(pending.source, "changed", pending.chunk_count)
         else:
             self._report.added += 1
+            self._observer.settled(pending.source, "added", pending.chunk_count)
 
     def _keep_only(self, source: str, fingerprint: str, known: Known) -> None:
         if known.has_others(fingerprint):

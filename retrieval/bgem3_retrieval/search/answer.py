@@ -17,10 +17,7 @@ class MarkAnswer(BaseModel):
 
     begin: int = Field(description="Where it begins, in characters of the hit's `text`.")
     end: int = Field(description="Where it ends.")
-    weight: float = Field(
-        description="What its tokens weigh in the query; with `explain` what they contribute to "
-        "the sparse score."
-    )
+    weight: float = Field(description="What its tokens contribute to the sparse score.")
 
 
 class PartAnswer(BaseModel):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,6 +16,7 @@ from bgem3_retrieval.connections import (
     url_option,
     wait_until_ready,
 )
+from bgem3_retrieval.endings import ending_as_told
 
 if TYPE_CHECKING:
     from bgem3_retrieval.search.options import SearchOptions
@@ -157,15 +156,10 @@ def search(**options: Any) -> None:  # noqa: ANN401 - click's, one for each opti
       130  interrupted
       141  whoever reads standard output stopped reading
     """  # noqa: D301 - click's \b keeps the line breaks of a paragraph
-    try:
+    from bgem3_retrieval.advice import telling_options
+
+    with telling_options(), ending_as_told():
         _search(options)
-    except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        sys.exit(128 + signal.SIGINT)
-    except BrokenPipeError:
-        # The interpreter flushes what is left at its end: without another complaint.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
 
 
 def _search(options: dict[str, Any]) -> None:

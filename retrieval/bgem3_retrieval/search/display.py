@@ -179,7 +179,7 @@ def _summary(result: SearchResult) -> Text:
             ("encode", timings.encode_seconds),
             ("candidates", timings.candidates_seconds),
             ("scores", timings.scores_seconds),
-            ("fuse and explain", timings.fuse_seconds),
+            ("fuse and mark", timings.fuse_seconds),
             ("total", timings.total_seconds),
         )
     )

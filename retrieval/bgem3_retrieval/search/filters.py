@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final, cast
 
-from bgem3_client.errors import InvalidInputError
 from bgem3_retrieval.documents.document import MetadataValue
+from bgem3_retrieval.errors import ConditionError
 from bgem3_retrieval.stores.query import Condition, Operator
 
 _OPERATORS: Final = "==, !=, <, <=, >, >= or in"
@@ -45,7 +45,7 @@ def parse_condition(text: str) -> Condition:
     than letters. Of ``source`` and ``title`` every value is a string.
 
     Raises:
-        InvalidInputError: It is no condition; the message shows where.
+        ConditionError: It is no condition; the message shows where.
     """
     return _Parser(text).condition()
 
@@ -152,13 +152,14 @@ class _Parser:
         assert space is not None
         self._position = space.end()
 
-    def _error(self, position: int, reason: str) -> InvalidInputError:
+    def _error(self, position: int, reason: str) -> ConditionError:
         from rich.cells import cell_len
 
         line = "".join(" " if character.isspace() else character for character in self._text)
         # Chinese characters are two columns wide.
         column = cell_len(line[:position])
-        return InvalidInputError(f"not a condition: {reason}\n  {line}\n  {' ' * column}^")
+        message = f"not a condition: {reason}\n  {line}\n  {' ' * column}^"
+        return ConditionError(message, position)
 
 
 def _typed(written: str) -> MetadataValue:

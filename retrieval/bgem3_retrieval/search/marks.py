@@ -8,14 +8,15 @@ alone, the second anywhere else; both must end where a word ends, since ``▁the
 the pieces of a word that is no single token (``AX-4711``) are found. Scripts that write words side
 by side, Chinese among them, have no such ends, and their tokens are found wherever they stand.
 
-Which tokens a passage has is known only where the store has been asked (``contributions``).
-Otherwise what reads like the token is taken for it.
+Only tokens that the passage has are looked for, which its own weights say: the rest may read alike,
+as ``▁reset`` and ``reset`` do. One that is there, and nowhere as a whole word, is looked for as the
+front of a longer one.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,8 +44,7 @@ class Mark:
     Attributes:
         begin: Where it begins, in characters of the chunk's text.
         end: Where it ends.
-        weight: What its tokens contribute to the sparse score, as far as that is known, or else
-            what they weigh in the query.
+        weight: What its tokens contribute to the sparse score.
     """
 
     begin: int
@@ -86,42 +86,31 @@ class Marker:
             query: The text.
             embedding: Its sparse weights and its tokens.
         """
-        self.weights: Mapping[int, float] = embedding.sparse.as_dict()
+        self._weighted = frozenset(embedding.sparse.indices.tolist())
         self._tokens = _tokens(_Text(query), embedding)
 
-    def marks(
-        self, text: str, contributions: Mapping[int, float] | None = None
-    ) -> tuple[Mark, ...]:
+    def marks(self, text: str, contributions: Mapping[int, float]) -> tuple[Mark, ...]:
         """Return the matched places of a passage, in order; they neither overlap nor touch.
 
         Args:
             text: The passage.
-            contributions: Of each token id that it shares with the query, to the sparse score;
-                None where that is not known.
+            contributions: Of each token id that it shares with the query, to the sparse score.
         """
-        weights = self.weights if contributions is None else contributions
         passage = _Text(text)
+        shared = [(at, one) for at, one in enumerate(self._tokens) if one.id in contributions]
         spans = [
-            span
-            for number, token in enumerate(self._tokens)
-            if token.id in weights
-            for span in self._words_from(number, passage.text, weights)
+            span for at, _ in shared for span in self._words_from(at, passage.text, contributions)
         ]
-        if contributions is not None:
-            # These are there for certain, if not as whole words: as the front of a longer one.
-            found = {token_id for span in spans for token_id in span.ids}
-            spans += [
-                _Span(begin, begin + len(token.text), (token.id,))
-                for token in self._tokens
-                if token.id in weights
-                and token.id not in found
-                and token.begins_word
-                and len(token.text) >= _SHORTEST_FRONT
-                for begin in _places(token, passage.text)
-            ]
-        return tuple(_merged(_disjoint(spans), passage, weights))
+        whole = {token_id for span in spans for token_id in span.ids}
+        spans += [
+            _Span(begin, begin + len(token.text), (token.id,))
+            for _, token in shared
+            if token.id not in whole and token.begins_word and len(token.text) >= _SHORTEST_FRONT
+            for begin in _places(token, passage.text)
+        ]
+        return tuple(_merged(_disjoint(spans), passage, contributions))
 
-    def _words_from(self, first: int, text: str, weights: Mapping[int, float]) -> Iterator[_Span]:
+    def _words_from(self, first: int, text: str, shared: Collection[int]) -> Iterator[_Span]:
         """Yield where the passage has a token and, as far as it goes on, those that follow it."""
         token = self._tokens[first]
         for begin in _places(token, text):
@@ -133,7 +122,7 @@ class Marker:
             for next_token in self._tokens[first:]:
                 if ids and not (next_token.follows and text.startswith(next_token.text, end)):
                     break
-                if next_token.id in self.weights and next_token.id not in weights:
+                if next_token.id in self._weighted and next_token.id not in shared:
                     break
                 end += len(next_token.text)
                 ids.append(next_token.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Final
 
-from bgem3_retrieval.errors import CollectionNotFoundError
+from bgem3_retrieval.errors import CollectionNotFoundError, EmptyStoreError
 from bgem3_retrieval.stores.store import Store
 
 _LISTED: Final = 10
@@ -22,7 +22,7 @@ def only_collection(store: Store) -> str:
     if len(names) == 1:
         return names[0]
     if not names:
-        raise CollectionNotFoundError(_nothing_in(store))
+        raise _nothing_in(store)
     raise CollectionNotFoundError(
         f"{store.address} has several collections: name one of {_listed(names)}"
     )
@@ -36,17 +36,15 @@ def not_found(store: Store, name: str) -> CollectionNotFoundError:
     """
     names = store.names()
     if not names:
-        return CollectionNotFoundError(_nothing_in(store))
+        return _nothing_in(store)
     by_lower = {known.lower(): known for known in names}
     near = [by_lower[key] for key in get_close_matches(name.lower(), by_lower, n=3)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"it has {_listed(names)}"
     return CollectionNotFoundError(f"{store.address} has no collection {name!r}: {hint}")
 
 
-def _nothing_in(store: Store) -> str:
-    return (
-        f"{store.address} has no collection yet: make one with 'bgem3 index PATH --collection NAME'"
-    )
+def _nothing_in(store: Store) -> EmptyStoreError:
+    return EmptyStoreError(f"{store.address} has no collection yet")
 
 
 def _listed(names: list[str]) -> str:

@@ -39,8 +39,8 @@ class SearchOptions:
             by ColBERT alone.
         where: Conditions that all must hold of a chunk.
         min_score: Hits below it are left out.
-        explain: Ask the store for every representation's score and for what each token of the
-            query contributes: one small question more for each of them.
+        explain: Ask the store for every representation's score, and say what each token that a
+            hit shares with the query contributes.
     """
 
     limit: int = 10

@@ -79,8 +79,8 @@ class Timings:
         encode_seconds: The server encoded the query; of several at once an equal share.
         candidates_seconds: The store looked for the nearest chunks.
         scores_seconds: The store computed the other scores of the candidates.
-        fuse_seconds: Scores became one, hits were ordered, words marked; with ``explain`` also
-            the store's answers about each token.
+        fuse_seconds: Scores became one, hits were ordered, and words marked, which is one more
+            question to the store.
         total_seconds: All of it, with what lies between.
     """
 

@@ -17,7 +17,7 @@ from bgem3_retrieval.search.names import not_found
 from bgem3_retrieval.search.options import SearchOptions
 from bgem3_retrieval.search.plan import Plan
 from bgem3_retrieval.search.ranking import rank
-from bgem3_retrieval.search.result import SearchResult, Timings
+from bgem3_retrieval.search.result import Hit, SearchResult, Timings
 from bgem3_retrieval.stores.collection import CollectionSpec
 from bgem3_retrieval.stores.query import Candidate, QueryVectors, Representation
 from bgem3_retrieval.stores.store import Store
@@ -72,7 +72,8 @@ class Searcher:
 
         Dense and sparse bring the nearest chunks, the store gives every candidate the scores that
         it was not found by, these become one (see :mod:`bgem3_retrieval.search.fusion`), and
-        ColBERT orders the best anew. Equal scores are in the order of source and position.
+        ColBERT orders the best anew. The hits' own lexical weights then say which words
+        match. Equal scores are in the order of source and position.
 
         Args:
             collection: Its name.
@@ -130,8 +131,7 @@ class Searcher:
             candidates, scores = self._scores(plan, embedding, found)
             scored_at = time.perf_counter()
             ranking = rank(plan, embedding.sparse, candidates, scores)
-            matching = Matching(self._store, plan, query, embedding)
-            hits = matching.marked(ranking.hits)
+            hits = self._marked(plan, query, embedding, ranking.hits)
             done = time.perf_counter()
             timings = Timings(
                 encode_seconds=(encoded - planned) * share,
@@ -141,7 +141,7 @@ class Searcher:
                 total_seconds=(encoded - begun) * share + done - asked,
             )
             yield SearchResult(
-                query, collection, tuple(hits), len(candidates), ranking.reranked, options, timings
+                query, collection, hits, len(candidates), ranking.reranked, options, timings
             )
 
     def _spec(self, collection: str) -> CollectionSpec:
@@ -179,6 +179,14 @@ class Searcher:
             {"sparse": 0.0} if "sparse" in plan.scored and vectors.sparse is None else {}
         )
         return kept, [{**nothing, **by_id[candidate.id]} for candidate in kept]
+
+    def _marked(
+        self, plan: Plan, query: str, embedding: Embedding, hits: Sequence[Hit]
+    ) -> tuple[Hit, ...]:
+        """Return the hits with what each shares with the query."""
+        weights = self._store.lexical_weights(plan.spec.name, [hit.id for hit in hits])
+        matching = Matching(query, embedding, explain=plan.options.explain)
+        return tuple(matching.marked(hit, weights.get(hit.id)) for hit in hits)
 
 
 def _vectors(embedding: Embedding, which: Collection[Representation]) -> QueryVectors:

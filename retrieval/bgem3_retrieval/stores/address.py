@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +31,9 @@ def is_embedded(address: str) -> bool:
     return not address.startswith(("http://", "https://", "milvus+http://", "milvus+https://"))
 
 
-def open_store(address: str, api_key: str | None = None) -> Store:
+def open_store(
+    address: str, api_key: str | None = None, say: Callable[[str], None] | None = None
+) -> Store:
     """Open the store of an address.
 
     Args:
@@ -38,6 +41,8 @@ def open_store(address: str, api_key: str | None = None) -> Store:
             server or cluster. ``milvus:FILE.db``: an embedded Milvus.
             ``milvus+http://HOST:19530`` or ``milvus+https://…``: a Milvus server.
         api_key: For a server that wants one.
+        say: Of a long run: a Qdrant server that goes away is waited for about a minute, not some
+            seconds, and this is told so, and when it is back.
 
     Returns:
         The store. A folder is made when its first collection is, and a server is asked with the
@@ -55,7 +60,7 @@ def open_store(address: str, api_key: str | None = None) -> Store:
     if scheme is None:
         return _open_folder(address)
     if scheme[1].lower() in ("http", "https"):
-        return _open_qdrant_server(address, api_key)
+        return _open_qdrant_server(address, api_key, say)
     raise InvalidInputError(f"no store has addresses like {address!r}; one is {_FORMS}")
 
 
@@ -76,12 +81,16 @@ def _open_folder(address: str) -> Store:
     return EmbeddedQdrant(path)
 
 
-def _open_qdrant_server(address: str, api_key: str | None) -> Store:
+def _open_qdrant_server(
+    address: str, api_key: str | None, say: Callable[[str], None] | None
+) -> Store:
     try:
-        from bgem3_retrieval.stores.qdrant.server import QdrantServer
+        from bgem3_retrieval.stores.qdrant.server import LONG_RUN, QdrantServer
     except ModuleNotFoundError as error:
         raise _missing(error, "retrieval") from None
-    return QdrantServer(address, api_key=api_key)
+    if say is None:
+        return QdrantServer(address, api_key=api_key)
+    return QdrantServer(address, api_key=api_key, retries=LONG_RUN, say=say)
 
 
 def _open_milvus(address: str, api_key: str | None) -> Store:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from bgem3_retrieval.chunks.chunk import Chunk
-from bgem3_retrieval.stores.conditions import CHUNK_FIELDS
 from bgem3_retrieval.stores.point import StoredChunk
-
-_PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def to_payload(stored: StoredChunk) -> dict[str, Any]:
@@ -50,10 +46,3 @@ def from_payload(payload: Mapping[str, Any]) -> StoredChunk:
     return StoredChunk(
         chunk, payload["fingerprint"], payload["chunk_count"], dict(payload["metadata"])
     )
-
-
-def path_of(field: str) -> str:
-    """Return where in the payload a field of a condition is, as Qdrant writes paths."""
-    if field in CHUNK_FIELDS:
-        return field
-    return f"metadata.{field}" if _PLAIN_KEY.fullmatch(field) else f'metadata."{field}"'

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
+from bgem3_client.sparse import SparseEmbedding
 from bgem3_retrieval.stores.collection import CollectionSpec
 from bgem3_retrieval.stores.point import Point
 from bgem3_retrieval.stores.query import (
@@ -90,6 +91,13 @@ class Store(Protocol):
         weights, 0 where there is none. ColBERT: over the query's tokens the mean of each one's
         largest inner product with a token of the chunk. As in FlagEmbedding, and up to what the
         collection's storage rounds. Absent where the collection has no such representation.
+        """
+
+    def lexical_weights(self, name: str, ids: Sequence[UUID]) -> Mapping[UUID, SparseEmbedding]:
+        """Return the lexical weights of some chunks, as they were put; absent of those not there.
+
+        The products of the weights that a chunk shares with a query add up to its sparse score:
+        they say which token contributes what.
         """
 
     def size_warning(self, name: str) -> str | None:

@@ -11,11 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from click.testing import CliRunner
-from encode_run import Outcome
+from command_run import Outcome, run_command
 
 import bgem3_retrieval.bulk.command
-from bgem3_client import BgeM3Error, FakeTransport
+from bgem3_client import FakeTransport
 
 OUT = "out"
 
@@ -34,16 +33,7 @@ class CorpusCommand:
 
     def __call__(self, *arguments: str, out: str = OUT) -> Outcome:
         """Run it with these arguments, into a folder."""
-        result = CliRunner().invoke(
-            bgem3_retrieval.bulk.command.encode, [*arguments, "-o", f"{out}/"]
-        )
-        error = result.exception
-        if isinstance(error, BgeM3Error):
-            # As `bgem3_client.command_line.main` does with it.
-            return Outcome(error.exit_code, result.stdout, f"{result.stderr}error: {error}\n")
-        if error is not None and not isinstance(error, SystemExit):
-            raise error
-        return Outcome(result.exit_code, result.stdout, result.stderr)
+        return run_command(bgem3_retrieval.bulk.command.encode, [*arguments, "-o", f"{out}/"])
 
     def transport(self, url: str) -> FakeTransport:
         """Return the transport to an address."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import signal
 import subprocess
@@ -14,12 +13,11 @@ from pathlib import Path
 
 import pytest
 from corpus_run import process_arguments
+from kill_moments import Kills, moment_count
 
 ARGUMENTS = ["a.jsonl", "-o", "out/", "--shard-texts", "20", "--batch-texts", "4"]
 DELAY_SECONDS = 0.08
 LINES = 300
-# `make kill-encode` asks for more.
-MOMENTS = int(os.environ.get("BGEM3_KILL_MOMENTS", "2"))
 # The tests' own modules are not the child's.
 ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -72,18 +70,17 @@ def test_killed_and_run_again(
 ) -> None:
     """Whenever that was, the folder is that of an undisturbed run, byte for byte."""
     source, expected, seconds = undisturbed
-    seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}", file=sys.stderr)
-    generator = random.Random(seed)
-    for moment in range(MOMENTS):
+    kills = Kills("the process of bgem3 encode", seconds, moment_count(2))
+    for moment, after_seconds in enumerate(kills.moments()):
         work = tmp_path / str(moment)
         work.mkdir()
         os.link(source / "a.jsonl", work / "a.jsonl")
         process = start(work)
         wait_for(work / "out", process)
-        time.sleep(generator.uniform(0, seconds))
+        time.sleep(after_seconds)
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=60)
+        kills.landed += process.returncode == -signal.SIGKILL
         manifest = work / "out" / "_manifest.json"
         shards = json.loads(manifest.read_text())["shards"] if manifest.exists() else []
         before = {shard["file"]: (work / "out" / shard["file"]).stat().st_ino for shard in shards}
@@ -95,6 +92,8 @@ def test_killed_and_run_again(
         assert expected == files(work)
         # What was whole was not written again.
         assert before == {name: (work / "out" / name).stat().st_ino for name in before}
+    assert kills.landed > 0, kills.report()
+    kills.report()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

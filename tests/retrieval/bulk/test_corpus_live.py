@@ -36,7 +36,7 @@ def test_shards_hold_what_the_client_returns(
         encode,
         [
             *("a.jsonl", "-o", "out/", "--outputs", "dense,sparse,colbert", "--no-truncate"),
-            *("--url", f"{triton.grpc},http://{triton.http}", "--shard-texts", "3"),
+            *("--url", f"{triton.grpc},{triton.http}", "--shard-texts", "3"),
             *("--batch-texts", "2"),
         ],
     )

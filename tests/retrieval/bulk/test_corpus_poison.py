@@ -17,6 +17,7 @@ from bgem3_client import (
     InferRequest,
     InferResponse,
     InvalidInputError,
+    NotFiniteError,
     ServerOutOfMemoryError,
 )
 
@@ -128,6 +129,22 @@ def test_a_refusal_that_names_no_text_is_narrowed_down(corpus_command: CorpusCom
     assert [(14, "no such thing")] == [
         (row["line"], row["reason"]) for row in corpus_command.rejected()
     ]
+
+
+def test_a_text_that_the_model_gives_nan_for_is_left_out(corpus_command: CorpusCommand) -> None:
+    """Sent once, and listed; the others are encoded, and the server gets no rest for it."""
+    texts = ["text 0", "text 1", "poison", "text 3"]
+    picky = Picky(NotFiniteError("the model gave NaN", index=2))
+    corpus_command.transports = {"127.0.0.1:8001": picky}
+    outcome = corpus_command(jsonl(corpus_command, texts))
+
+    assert 3 == outcome.exit_code, outcome.stderr
+    assert ["0", "1", "3"] == corpus_command.table()["id"].to_pylist()
+    assert [(3, "the model gave NaN")] == [
+        (row["line"], row["reason"]) for row in corpus_command.rejected()
+    ]
+    assert "waiting for it" not in outcome.stderr
+    assert 1 == sum(b"poison" in request.texts for request in picky.requests)
 
 
 def test_a_request_too_large_for_the_servers_memory_is_halved(

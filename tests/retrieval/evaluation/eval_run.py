@@ -9,26 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from click.testing import CliRunner
+from command_run import Outcome, run_command
 
 import bgem3_retrieval.evaluation.command
-from bgem3_client import BgeM3Error, FakeTransport
+from bgem3_client import FakeTransport
+from bgem3_retrieval.evaluation.candidates import Candidates
 from bgem3_retrieval.evaluation.dataset import Dataset, MemoryCorpus, Query
-from bgem3_retrieval.evaluation.ranking import Candidates, ScoredDataset
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run of the command came to."""
-
-    exit_code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def results(self) -> Any:
-        """What ``--json`` printed."""
-        return json.loads(self.stdout)
+from bgem3_retrieval.evaluation.ranking import ScoredDataset
 
 
 @dataclass
@@ -41,14 +28,7 @@ class EvalCommand:
     def __call__(self, *arguments: str) -> Outcome:
         """Run it with these arguments."""
         command = bgem3_retrieval.evaluation.command.evaluate
-        result = CliRunner().invoke(command, [str(argument) for argument in arguments])
-        error = result.exception
-        if isinstance(error, BgeM3Error):
-            # As `bgem3_client.command_line.main` does with it.
-            return Outcome(error.exit_code, result.stdout, f"{result.stderr}error: {error}\n")
-        if error is not None and not isinstance(error, SystemExit):
-            raise error
-        return Outcome(result.exit_code, result.stdout, result.stderr)
+        return run_command(command, [str(argument) for argument in arguments])
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

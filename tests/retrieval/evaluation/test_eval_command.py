@@ -32,7 +32,7 @@ def test_tables_are_printed(eval_command: EvalCommand, collection: Path) -> None
 
 def test_json_has_the_figures(eval_command: EvalCommand, collection: Path) -> None:
     """Words in common are what the fake server's vectors know, so its sparse weights are right."""
-    collections = eval_command(collection, "--json", "--quick").results["collections"]
+    collections = eval_command(collection, "--json", "--quick").json["collections"]
     systems = {system["name"]: system for system in collections[0]["systems"]}
 
     assert 1.0 == systems["sparse"]["measures"]["P@1"]
@@ -83,10 +83,10 @@ def test_a_run_reads_back_as_a_system(eval_command: EvalCommand, collection: Pat
         *("--run", "best=out/runs/fruit/sparse.trec", "--json"),
     )
     before = json.loads((eval_command.folder / "out" / "results.json").read_text())
-    (result,) = outcome.results["collections"]
+    (result,) = outcome.json["collections"]
 
     assert [] == eval_command.transport.requests
-    assert None is outcome.results["model"]
+    assert None is outcome.json["model"]
     assert ["theirs", "best"] == [system["name"] for system in result["systems"]]
     assert before["collections"][0]["systems"][0]["measures"] == result["systems"][0]["measures"]
     assert 1.0 == result["comparisons"][0]["p"]
@@ -97,7 +97,7 @@ def test_collections_of_one_name_are_told_apart(
 ) -> None:
     """By their places."""
     other = small_collection(eval_command.folder / "other" / "fruit")
-    results = eval_command(collection, other, "--quick", "--json").results
+    results = eval_command(collection, other, "--quick", "--json").json
 
     assert ["fruit (1)", "fruit (2)"] == [item["name"] for item in results["collections"]]
 

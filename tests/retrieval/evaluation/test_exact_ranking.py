@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-import bgem3_retrieval.evaluation.ranking as ranking
 from bgem3_client import Client, FakeTransport
 from bgem3_client.encode_request import ALL_OUTPUTS, Output
+from bgem3_retrieval.evaluation import block_scores, ranking
 from bgem3_retrieval.evaluation.dataset import Dataset, MemoryCorpus, Query
 from bgem3_retrieval.evaluation.encoder import Encoded, ServedEncoder
 from bgem3_retrieval.evaluation.ranking import ScoredDataset, score_dataset
@@ -77,7 +77,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """However little is looked at together."""
     whole, _ = _scored(200)
     monkeypatch.setattr(ranking, "_BLOCK_TEXTS", 7)
-    monkeypatch.setattr(ranking, "_CELLS_AT_ONCE", 50)
+    monkeypatch.setattr(block_scores, "_CELLS_AT_ONCE", 50)
     cut, _ = _scored(200)
 
     for left, right in zip(whole.candidates, cut.candidates, strict=True):

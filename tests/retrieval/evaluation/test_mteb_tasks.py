@@ -93,7 +93,7 @@ def test_a_task_is_a_collection(eval_command: EvalCommand, monkeypatch: pytest.M
     monkeypatch.setattr(mteb, "get_task", lambda name: LocalTask())
     (result,) = eval_command(
         "--task", "LocalRetrieval", "--json", "--quick", "--split", "anything"
-    ).results["collections"]
+    ).json["collections"]
     with Client(transport=FakeTransport()) as client:
         theirs = mteb.evaluate(
             ServedModel(client, "our/fake"), LocalTask(), cache=None, show_progress_bar=False

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from eval_run import EvalCommand, Outcome
+from command_run import Outcome
+from eval_run import EvalCommand
 
 import bgem3_export.source
 from bgem3_bench.worker_process import WorkerCommand
@@ -38,7 +39,7 @@ def eval_with_peer(
 
 def test_a_peer_has_the_same_rows(eval_with_peer: Callable[[bool], Outcome]) -> None:
     """Vectors come over as they are: the same ones have the same quality."""
-    (result,) = eval_with_peer(False).results["collections"]
+    (result,) = eval_with_peer(False).json["collections"]
     ours, theirs = result["systems"][:6], result["systems"][6:]
 
     assert [f"flag-embedding: {row['name']}" for row in ours] == [row["name"] for row in theirs]
@@ -54,7 +55,7 @@ def test_a_peer_has_the_same_rows(eval_with_peer: Callable[[bool], Outcome]) -> 
 def test_a_peer_that_fails_is_a_row(eval_with_peer: Callable[[bool], Outcome]) -> None:
     """Ours are measured all the same."""
     outcome = eval_with_peer(True)
-    (result,) = outcome.results["collections"]
+    (result,) = outcome.json["collections"]
 
     assert 0 == outcome.exit_code
     assert 6 == len(result["systems"])

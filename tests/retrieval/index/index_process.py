@@ -1,28 +1,45 @@
-"""Index a folder into a store, in a process that may be killed: FOLDER STORE."""
+"""``bgem3 index`` in a process that may be killed: DELAY ATTEMPTS ARGUMENT….
+
+DELAY is how many seconds a faked server takes to answer, or ``real``: then ``--url`` is asked.
+ATTEMPTS is how often a request is made to a server or a store that is away. It says ``begun``, and
+sends four chunks in a request, so that there are many.
+"""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
+import bgem3_retrieval.connections
+import bgem3_retrieval.stores.qdrant.server
 from bgem3_client import Client, FakeTransport
-from bgem3_retrieval.index.collection import CollectionOptions
-from bgem3_retrieval.index.corpus import Corpus
-from bgem3_retrieval.index.indexer import Indexer
-from bgem3_retrieval.stores.address import open_store
+from bgem3_client.command_line.main import main
+from bgem3_client.retry_policy import RetryPolicy
+from bgem3_retrieval.index import command, encoding
 
 
-def main(folder: str, address: str) -> None:
-    """Say when it begins and when it is done."""
-    store = open_store(address)
-    with Client(transport=FakeTransport(delay_seconds=0.02)) as client:
+def run(delay: str, attempts: str, *arguments: str) -> None:
+    """Run the command."""
+    wait_until_ready = command.wait_until_ready
+
+    def begin(client: Client) -> None:
+        wait_until_ready(client)
         print("begun", flush=True)
-        Indexer(client, store).index(
-            "notes", Corpus([Path(folder)]), CollectionOptions(max_tokens=32, overlap_tokens=4)
-        )
-    store.close()
-    print("done", flush=True)
+
+    def fake(url: str, say: Callable[[str], None]) -> Client:
+        return Client(transport=FakeTransport(delay_seconds=float(delay)))
+
+    command.wait_until_ready = begin
+    encoding._BATCH_CHUNKS = 4  # type: ignore[misc]
+    if delay != "real":
+        command.connect = fake
+    bgem3_retrieval.connections._ATTEMPTS = int(attempts)  # type: ignore[misc]
+    bgem3_retrieval.stores.qdrant.server.LONG_RUN = RetryPolicy(  # type: ignore[misc]
+        attempts=int(attempts), initial_backoff_seconds=0.1
+    )
+    sys.argv = ["bgem3", "index", *arguments]
+    main()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(*sys.argv[1:])

@@ -14,7 +14,7 @@ from bgem3_client.retry_policy import RetryPolicy
 from bgem3_retrieval.index.collection import CollectionOptions
 from bgem3_retrieval.index.corpus import Corpus
 from bgem3_retrieval.index.indexer import Indexer
-from bgem3_retrieval.index.report import IndexReport, Skipped
+from bgem3_retrieval.index.report import IndexReport, Settlement, Skipped
 from bgem3_retrieval.stores.point import Point
 from bgem3_retrieval.stores.store import Store
 
@@ -61,6 +61,9 @@ class Recorder:
     def skipped(self, skipped: Skipped) -> None:
         """See :class:`bgem3_retrieval.index.report.Observer`."""
         self.skips.append(skipped)
+
+    def settled(self, source: str, settlement: Settlement, chunks: int) -> None:
+        """See :class:`bgem3_retrieval.index.report.Observer`."""
 
     def progressed(self, report: IndexReport, done_bytes: int, total_bytes: int) -> None:
         """See :class:`bgem3_retrieval.index.report.Observer`."""

@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
+from command_run import Outcome, run_command
 from index_run import COLLECTION, Notes, WatchedTransport, words
 from memory_store import MemoryStore
 
 import bgem3_retrieval.connections
-from bgem3_client import BgeM3Error, Client, InferRequest, InternalServerError
+from bgem3_client import Client, InferRequest, InternalServerError
 from bgem3_client.retry_policy import RetryPolicy
 from bgem3_retrieval.index import collections_command, command
 from bgem3_retrieval.index.display import shown_seconds, time_left
 from bgem3_retrieval.stores.point import Point
-
-
-@dataclass
-class Outcome:
-    """What a run of a command came to."""
-
-    exit_code: int
-    stdout: str
-    stderr: str
 
 
 @dataclass
@@ -46,26 +37,22 @@ class Commands:
         """Run ``bgem3 collections``."""
         return self._run(collections_command.collections, arguments, answer)
 
-    def connect(self, url: str) -> Client:
+    def connect(self, url: str, say: Callable[[str], None]) -> Client:
         """A client of the fake server."""
         self.notes.transport.closed = False
         return Client(transport=self.notes.transport, retries=RetryPolicy(attempts=1))
 
-    def connect_store(self, address: str | None) -> MemoryStore:
+    def connect_store(
+        self, address: str | None, say: Callable[[str], None] | None = None
+    ) -> MemoryStore:
         """The store, as another process would open it."""
         self.opened.append(self.notes.store.reopened())
         return self.opened[-1]
 
     def _run(self, subcommand: click.Command, arguments: Sequence[str], stdin: str = "") -> Outcome:
-        result = CliRunner().invoke(subcommand, list(arguments), input=stdin)
-        error = result.exception
+        outcome = run_command(subcommand, arguments, stdin.encode())
         assert all(store.closed for store in self.opened)
-        if isinstance(error, BgeM3Error):
-            # As `bgem3_client.command_line.main` does with it.
-            return Outcome(error.exit_code, result.stdout, f"{result.stderr}error: {error}\n")
-        if error is not None and not isinstance(error, SystemExit):
-            raise error
-        return Outcome(result.exit_code, result.stdout, result.stderr)
+        return outcome
 
 
 @pytest.fixture
@@ -200,7 +187,7 @@ def test_an_interrupt_keeps_what_is_done(
         (["--max-tokens", "8"], "--max-tokens"),
         (["--colbert", "some"], "--colbert"),
         (["--max-tokens", "100", "--overlap-tokens", "99"], "overlap"),
-        (["--pool-factor", "4"], "--colbert pooled"),
+        (["--pool-factor", "4"], "colbert must be 'pooled'"),
         (["-c", "no name"], "cannot be a collection's name"),
         (["--root", "notes/deep"], "is not below"),
     ],
@@ -253,7 +240,7 @@ def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_pat
     """A command line can be read by everybody on the machine."""
     told: list[tuple[str, str | None]] = []
 
-    def open_store(address: str, api_key: str | None) -> MemoryStore:
+    def open_store(address: str, api_key: str | None, say: object) -> MemoryStore:
         told.append((address, api_key))
         return MemoryStore()
 
@@ -278,3 +265,26 @@ def test_the_time_left_is_what_the_rate_so_far_says() -> None:
     assert "" == time_left(1.0, 10, 100)
     assert "" == time_left(10.0, 0, 100)
     assert "about 1 min 30 s left" == time_left(10.0, 10, 100)
+
+
+def test_only_named_fields_are_metadata(commands: Commands) -> None:
+    """Of tables, where some are named; else all that fit."""
+    row = {"id": "a", "text": "Hello.", "year": 2024, "team": "blue", "note": "n" * 300}
+    commands.notes.write({"t.jsonl": json.dumps(row)})
+    commands.index("--metadata-field", "year", "--metadata-field", "note")
+    (point,) = commands.notes.store.points(COLLECTION)
+
+    assert {"year": 2024, "note": "n" * 300} == point.stored.metadata
+
+
+def test_a_collection_with_other_options(commands: Commands) -> None:
+    """Is told in the command's own options."""
+    commands.notes.write({"a.txt": "a"})
+    commands.index()
+    outcome = commands.index("--max-tokens", "64")
+    preview = commands.index("--max-tokens", "64", "--dry-run")
+
+    assert (2, 2) == (outcome.exit_code, preview.exit_code)
+    for text in (outcome.stderr, preview.stderr):
+        assert "was made with --max-tokens 512, not with --max-tokens 64" in text
+        assert "--recreate" in text

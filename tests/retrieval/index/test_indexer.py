@@ -236,7 +236,7 @@ def test_options_belong_to_the_collection(notes: Notes) -> None:
     notes.write({"a.txt": words("a", 40)})
     notes.index()
 
-    with pytest.raises(CollectionMismatchError, match="--max-tokens 16, not with --max-tokens 32"):
+    with pytest.raises(CollectionMismatchError, match="with max_tokens 16, not with max_tokens 32"):
         notes.index(options=CollectionOptions(max_tokens=32))
     assert (0, 0, 1, 0, 0) == counts(notes.index(options=CollectionOptions()))
 
@@ -272,7 +272,7 @@ def test_another_size_of_vectors_is_another_model(notes: Notes) -> None:
     notes.transport = WatchedTransport()
     notes.transport._hidden_size = 8
 
-    with pytest.raises(CollectionMismatchError, match=r"dense 16.*dense 8.*--recreate"):
+    with pytest.raises(CollectionMismatchError, match=r"dense 16.*dense 8.*do not go together"):
         notes.index()
 
 

@@ -14,6 +14,8 @@ NODE_BYTES = 80 << 20
 def ray_cluster(workers: int) -> Iterator[Any]:
     """Give a cluster: a head without CPUs of its own, and nodes of one CPU each."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # A busy machine takes longer than half a minute.
+    os.environ["RAY_raylet_start_wait_time_s"] = "120"  # noqa: SIM112 - Ray's name
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(

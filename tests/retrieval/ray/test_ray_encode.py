@@ -11,19 +11,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from ray_cluster import add_node, ray_cluster
+from ray_cluster import add_node
 
 import bgem3_retrieval.bulk.command
 from bgem3_client import AsyncClient, BgeM3Error, FakeTransport, Limits, UnavailableError
 from bgem3_client.encode_request import EncodeOptions
 from bgem3_client.retry_policy import RetryPolicy
-from bgem3_retrieval.bulk.corpus.endpoint import Endpoint
+from bgem3_retrieval.bulk.corpus.endpoint import Endpoint, ServedModel
+from bgem3_retrieval.bulk.ray.encoders import Servers
+from bgem3_retrieval.bulk.ray.rows import Cut
 from bgem3_retrieval.bulk.ray.worker import ShardWorker, WorkerSettings
 from bgem3_retrieval.errors import OutputError
 
@@ -43,13 +45,6 @@ def slow_endpoints(delay_seconds: float) -> Callable[[str, Limits], Endpoint]:
         return Endpoint(url, AsyncClient(transport=transport, limits=limits, retries=retries))
 
     return connect
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head and two nodes."""
-    with ray_cluster(workers=2) as found:
-        yield found
 
 
 @pytest.fixture
@@ -113,7 +108,6 @@ def test_a_node_that_dies_half_way(
     print(said, file=sys.stderr)
 
     assert 1 == len(deaths)
-    assert "a worker died; others encode again: part-" in said
     assert 3 == exit_code
     assert files(corpus / "expected") == files(corpus / "out")
 
@@ -164,11 +158,11 @@ def test_a_shard_that_takes_its_workers_down(
         return Endpoint(url, AsyncClient(transport=Deadly(), limits=limits))
 
     monkeypatch.setattr(Endpoint, "connect", connect)
-    monkeypatch.setattr("bgem3_retrieval.bulk.ray.crew._SHARD_LOSSES", 2)
+    monkeypatch.setattr("bgem3_retrieval.bulk.ray.pipeline._RETRIES", 1)
     exit_code, said = run("--ray", cluster.address)
 
     assert 1 == exit_code
-    assert re.search(r"ClusterError: part-0000[456].parquet: 2 workers died while they", said), said
+    assert "ClusterError: workers died again and again over the shards after those that" in said
     assert not list((corpus / "out").glob(".*"))
 
 
@@ -287,15 +281,15 @@ def test_a_node_without_the_folder(tmp_path: Path) -> None:
     """It is named, and nothing is written where nobody looks for it."""
     settings = WorkerSettings(
         folder=tmp_path / "out" / ".ray-0123.partial",
-        urls=("a:8001",),
+        encoders=Servers(("a:8001",), slow_endpoints(0)),
         options=EncodeOptions(),
         limits=Limits(),
         dense_dtype="float32",
         timeout_seconds=10,
         ready_seconds=1,
-        connect=slow_endpoints(0),
     )
+    worker = ShardWorker(settings, ServedModel("bge_m3", "1", 16, 16))
 
     with pytest.raises(OutputError, match=f"{socket.gethostname()} is not the folder that"):
-        ShardWorker(settings).encode("part-00000.parquet", [])
+        worker.encode(Cut(0))
     assert not (tmp_path / "out").exists()

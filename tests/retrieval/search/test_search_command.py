@@ -116,7 +116,7 @@ def test_explained_output() -> None:
     shared tokens: none
 
 notes: hybrid (weighted); 20 candidates, 20 re-ranked by ColBERT
-encode 10.1 ms, candidates 4.2 ms, scores 5.3 ms, fuse and explain 0.4 ms, total 20.0 ms
+encode 10.1 ms, candidates 4.2 ms, scores 5.3 ms, fuse and mark 0.4 ms, total 20.0 ms
 """ == shown(result_of(), explain=True)
 
 
@@ -213,10 +213,24 @@ def test_a_reader_that_stops_reading(
     assert (141, "", "") == (outcome.exit_code, outcome.stdout, outcome.stderr)
 
 
+def test_an_interrupt_ends_it_as_shells_expect(
+    search_command: SearchCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a word, and without a trace of Python."""
+
+    def interrupted(options: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bgem3_retrieval.search.command, "_search", interrupted)
+    outcome = search_command("reset")
+
+    assert (130, "", "interrupted\n") == (outcome.exit_code, outcome.stdout, outcome.stderr)
+
+
 @pytest.mark.usefixtures("passages")
 def test_json_is_what_its_schema_says(search_command: SearchCommand) -> None:
     """Fields may be added, none is left out."""
-    (answer,) = search_command("reset my password", "--json", "--explain").answers
+    (answer,) = search_command("reset my password", "--json", "--explain").json_lines
     jsonschema.validate(answer, SearchAnswer.model_json_schema())
     first, *_ = answer["hits"]
 
@@ -254,8 +268,8 @@ def test_queries_from_standard_input(search_command: SearchCommand) -> None:
     """One answer a line, in order."""
     outcome = search_command("-", stdin="reset\r\n天气 weather\n".encode())
 
-    assert ["reset", "天气 weather"] == [answer["query"] for answer in outcome.answers]
-    assert [None, None] == [answer["hits"][0]["explanation"] for answer in outcome.answers]
+    assert ["reset", "天气 weather"] == [answer["query"] for answer in outcome.json_lines]
+    assert [None, None] == [answer["hits"][0]["explanation"] for answer in outcome.json_lines]
 
 
 @pytest.mark.usefixtures("passages")
@@ -264,7 +278,7 @@ def test_a_bad_line_ends_it(search_command: SearchCommand) -> None:
     empty = search_command("-", stdin=b"reset\n\nweather\n")
     binary = search_command("-", stdin=b"reset\n\xff\n")
 
-    assert (2, 1) == (empty.exit_code, len(empty.answers))
+    assert (2, 1) == (empty.exit_code, len(empty.json_lines))
     assert "error: standard input, line 2: the query is empty" in empty.stderr
     assert (2, "error: standard input, line 2: not UTF-8\n") == (binary.exit_code, binary.stderr)
 
@@ -276,7 +290,7 @@ def test_options_reach_the_search(search_command: SearchCommand) -> None:
     def answer(*options: str) -> dict[str, Any]:
         outcome = search_command("reset password", "--json", *options)
         assert "" == outcome.stderr
-        return outcome.answers[0]
+        return outcome.json_lines[0]
 
     assert ["a"] == [hit["source"] for hit in answer("--limit", "1")["hits"]]
     assert ("sparse", 2) == (

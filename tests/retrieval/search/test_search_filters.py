@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from rich.cells import cell_len
 
-from bgem3_client import InvalidInputError
+from bgem3_retrieval.errors import ConditionError
 from bgem3_retrieval.search.filters import parse_condition
 from bgem3_retrieval.stores.query import Condition
 
@@ -68,10 +69,11 @@ def test_what_a_condition_says(text: str, expected: Condition) -> None:
 )
 def test_where_it_is_wrong(text: str, column: int, reason: str) -> None:
     """A caret stands below the place; Chinese characters are two columns wide."""
-    with pytest.raises(InvalidInputError) as caught:
+    with pytest.raises(ConditionError) as caught:
         parse_condition(text)
     message, line, caret = str(caught.value).split("\n")
 
     assert reason in message
     assert f"  {text}" == line
     assert f"  {' ' * column}^" == caret
+    assert column == cell_len(text[: caught.value.position])

@@ -93,7 +93,7 @@ def test_the_right_passages_and_words_are_found(client: Client, embedded: Store)
         text = hit.stored.chunk.text
         assert expected <= {text[mark.begin : mark.end] for mark in hit.marks}
         assert hit.tokens
-        # The store's own arithmetic, a token at a time.
+        # The store's own arithmetic against that of its vectors.
         assert pytest.approx(hit.scores["sparse"], abs=1e-4) == sum(
             token.contribution for token in hit.tokens
         )

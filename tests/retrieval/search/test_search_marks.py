@@ -14,8 +14,10 @@ from bgem3_retrieval.search.marks import Mark, Marker
 
 
 def marked(pieces: str, text: str) -> list[str]:
-    """The words of a passage that a query marks."""
-    return [text[mark.begin : mark.end] for mark in Marker(*cut(pieces)).marks(text)]
+    """The words that a query marks in a passage which has all its tokens somewhere."""
+    query, embedding = cut(pieces)
+    marks = Marker(query, embedding).marks(text, embedding.sparse.as_dict())
+    return [text[mark.begin : mark.end] for mark in marks]
 
 
 @pytest.mark.parametrize(
@@ -44,37 +46,46 @@ def test_words_are_found_as_tokens_are(pieces: str, text: str, expected: list[st
     assert expected == marked(pieces, text)
 
 
-def test_weights_are_the_querys_where_no_more_is_known() -> None:
-    """Touching tokens make one mark that weighs what they weigh together."""
-    marker = Marker(*cut("▁A/X/▁pump", {"▁A": 0.25, "X": 0.5, "▁pump": 0.125}))
+def test_what_touches_is_one_mark() -> None:
+    """It weighs what its tokens contribute together."""
+    query, embedding = cut("▁A/X/▁pump")
+    contributions = dict(
+        zip(ids_of(embedding, ["A", "X", "pump"]), (0.25, 0.5, 0.125), strict=True)
+    )
 
-    assert (Mark(4, 6, 0.75), Mark(7, 11, 0.125)) == marker.marks("the AX pump")
+    assert (Mark(4, 6, 0.75), Mark(7, 11, 0.125)) == Marker(query, embedding).marks(
+        "the AX pump", contributions
+    )
 
 
 def test_tokens_without_weight_are_not_looked_for() -> None:
     """But they hold a word together."""
-    marker = Marker(*cut("▁is/▁A/-/1", {"▁A": 1.0, "1": 1.0}))
+    query, embedding = cut("▁is/▁A/-/1", {"▁A": 1.0, "1": 1.0})
 
-    assert (Mark(8, 11, 2.0),) == marker.marks("this is A-1")
+    assert (Mark(8, 11, 2.0),) == Marker(query, embedding).marks(
+        "this is A-1", embedding.sparse.as_dict()
+    )
 
 
 def test_contributions_decide_what_is_marked() -> None:
     """A token that the passage has not is not marked though it reads alike."""
     query, embedding = cut("▁/密码/学")
-    (password,) = ids_of(embedding, ["密码"])
+    password, science = ids_of(embedding, ["密码", "学"])
     marker = Marker(query, embedding)
 
-    assert (Mark(0, 3, 2.0),) == marker.marks("密码学")
+    assert (Mark(0, 3, 0.5),) == marker.marks("密码学", {password: 0.25, science: 0.25})
     assert (Mark(0, 2, 0.25),) == marker.marks("密码学", {password: 0.25})
+    assert () == marker.marks("密码学", {})
 
 
-def test_a_token_that_is_there_for_certain_is_marked_in_a_longer_word() -> None:
-    """``▁reset`` is the front of "resets"; without knowing it might be a token of another word."""
+def test_a_token_that_is_no_whole_word_is_marked_in_a_longer_one() -> None:
+    """``▁reset`` is the front of "resets"; a shorter one is in front of too many words."""
     query, embedding = cut("▁reset/▁of")
     reset, of = ids_of(embedding, ["reset", "of"])
     marker = Marker(query, embedding)
 
-    assert () == marker.marks("it resets often")
+    assert () == marker.marks("it resets often", {of: 0.5})
+    assert (Mark(10, 15, 0.5),) == marker.marks("it resets reset", {reset: 0.5})
     assert (Mark(3, 8, 0.5),) == marker.marks("it resets often", {reset: 0.5, of: 0.5})
 
 
@@ -102,7 +113,7 @@ TEXTS = st.lists(st.sampled_from([*WORDS, " ", "\n", ", ", "(", "。"]), max_siz
 def test_marks_are_places_of_the_querys_words(words: list[str], text: str) -> None:
     """They are in order, do not touch, and hold what some words of the query read like."""
     query, embedding = cut("▁" + "/▁".join(unicodedata.normalize("NFKC", word) for word in words))
-    marks = Marker(query, embedding).marks(text)
+    marks = Marker(query, embedding).marks(text, embedding.sparse.as_dict())
 
     assert all(0 <= mark.begin < mark.end <= len(text) for mark in marks)
     assert all(one.end < other.begin for one, other in pairwise(marks))
@@ -116,6 +127,7 @@ def test_marks_are_places_of_the_querys_words(words: list[str], text: str) -> No
 def test_every_lone_word_is_marked(text: str) -> None:
     """What stands between white space is found, as often as it is there."""
     lone = f" reset {text} reset "
-    marks = Marker(*cut("▁reset")).marks(lone)
+    query, embedding = cut("▁reset")
+    marks = Marker(query, embedding).marks(lone, embedding.sparse.as_dict())
 
     assert (1, len(lone) - 1) == (marks[0].begin, marks[-1].end)

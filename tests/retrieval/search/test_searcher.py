@@ -21,7 +21,7 @@ from bgem3_client import (
     dense_score,
     lexical_score,
 )
-from bgem3_client.sparse import SparseEmbeddings
+from bgem3_client.sparse import SparseEmbedding, SparseEmbeddings
 from bgem3_retrieval.errors import CollectionMismatchError, CollectionNotFoundError, StoreError
 from bgem3_retrieval.search.options import SearchOptions
 from bgem3_retrieval.search.searcher import Searcher
@@ -214,23 +214,37 @@ def test_marks_are_where_the_words_are(searcher: Searcher) -> None:
 
 
 def test_what_reads_alike_is_not_marked_without_a_common_token(
-    searcher: Searcher, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    searcher: Searcher, fake_client: Client, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store knows better: ``▁reset`` and ``reset`` are two tokens."""
-    scores = memory.scores
+    """The passage's own weights know better: ``▁reset`` and ``reset`` are two tokens."""
+    weather = fake_client.encode(["weather password"], {"sparse"})[0].sparse
+    monkeypatch.setattr(memory, "lexical_weights", lambda name, ids: dict.fromkeys(ids, weather))
+    first = searcher.search(COLLECTION, QUERY).hits[0]
 
-    def unlike(
-        name: str, query: QueryVectors, ids: Sequence[UUID]
-    ) -> Mapping[UUID, Mapping[Representation, float]]:
-        return {key: {**each, "sparse": 0.0} for key, each in scores(name, query, ids).items()}
+    assert TEXTS[0] == first.stored.chunk.text
+    assert ["password"] == [TEXTS[0][mark.begin : mark.end] for mark in first.marks]
 
-    monkeypatch.setattr(memory, "scores", unlike)
 
-    assert {()} == {hit.marks for hit in searcher.search(COLLECTION, QUERY).hits}
+@pytest.mark.parametrize("explain", [False, True])
+def test_words_are_marked_with_one_question(
+    searcher: Searcher, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch, explain: bool
+) -> None:
+    """About the hits alone, however many words the query has."""
+    asked: list[Sequence[UUID]] = []
+    lexical_weights = memory.lexical_weights
+
+    def noted(name: str, ids: Sequence[UUID]) -> Mapping[UUID, SparseEmbedding]:
+        asked.append(ids)
+        return lexical_weights(name, ids)
+
+    monkeypatch.setattr(memory, "lexical_weights", noted)
+    hits = searcher.search(COLLECTION, QUERY, SearchOptions(limit=2, explain=explain)).hits
+
+    assert [[hit.id for hit in hits]] == asked
 
 
 def test_explained_tokens_sum_up_to_the_sparse_score(searcher: Searcher) -> None:
-    """Each is what the store says of the token alone; the weightiest is first."""
+    """Each is the product of its two weights; the weightiest is first."""
     result = searcher.search(COLLECTION, QUERY, SearchOptions(mode="dense", explain=True))
     first = result.hits[0]
 

@@ -1,4 +1,4 @@
-"""Qdrant's HTTP interface before the client's own Qdrant in memory.
+"""Qdrant's HTTP interface before the client's local mode, in memory unless another is given.
 
 It is no Qdrant server, but takes only requests of the client's published models, and can fail.
 """
@@ -32,16 +32,16 @@ class Fault:
 class QdrantDouble:
     """Serves on a free port until it is closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, qdrant: QdrantLocal | None = None, port: int = 0) -> None:
         self.version = "1.16.0"
         self.api_key: str | None = None
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str, Any]] = []
-        self.qdrant = QdrantLocal(":memory:")
-        self.indexes: dict[str, dict[str, str]] = {}
+        self.qdrant = qdrant or QdrantLocal(":memory:")
+        self.indexes: dict[str, dict[str, str]] = {name: {} for name in self.qdrant.collections}
         self.guard = threading.Lock()
         handler = type("Handler", (_Handler,), {"double": self})
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._http = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
@@ -75,6 +75,9 @@ class QdrantDouble:
             ("DELETE", ""): lambda: self.qdrant.delete_collection(name),
             ("PUT", "index"): lambda: self._index(name, body),
             ("PUT", "points"): lambda: self._upsert(name, models.PointsList.model_validate(body)),
+            ("POST", "points"): lambda: self._retrieve(
+                name, models.PointRequest.model_validate(body)
+            ),
             ("POST", "points/delete"): lambda: self._delete(name, body),
             ("POST", "points/count"): lambda: self.qdrant.count(name),
             ("POST", "points/scroll"): lambda: self._scroll(
@@ -112,13 +115,18 @@ class QdrantDouble:
         self.qdrant.delete(name, TypeAdapter(models.PointsSelector).validate_python(body))
         return _UPDATED
 
+    def _retrieve(self, name: str, asked: models.PointRequest) -> list[models.Record]:
+        return self.qdrant.retrieve(
+            name, asked.ids, asked.with_payload or False, asked.with_vector or False
+        )
+
     def _scroll(self, name: str, asked: models.ScrollRequest) -> dict[str, Any]:
         points, offset = self.qdrant.scroll(
             name,
             limit=asked.limit or 10,
             offset=asked.offset,
             with_payload=asked.with_payload or False,
-            with_vectors=False,
+            with_vectors=asked.with_vector or False,
         )
         return {"points": [one.model_dump() for one in points], "next_page_offset": offset}
 

@@ -1,4 +1,4 @@
-"""Qdrant's gRPC interface before the client's own Qdrant in memory; see `qdrant_double`."""
+"""Qdrant's gRPC interface before the client's local mode; see `qdrant_double`."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _UPDATED = messages.PointsOperationResponse(
 class QdrantGrpcDouble(CollectionsServicer, PointsServicer, QdrantServicer):
     """Serves on a free port until it is closed."""
 
-    def __init__(self) -> None:
-        self.qdrant = QdrantLocal(":memory:")
+    def __init__(self, qdrant: QdrantLocal | None = None, port: int = 0) -> None:
+        self.qdrant = qdrant or QdrantLocal(":memory:")
         self.calls: list[str] = []
         self.failures: list[grpc.StatusCode] = []
         # One thread, since a Qdrant in memory guards nothing.
@@ -40,7 +40,7 @@ class QdrantGrpcDouble(CollectionsServicer, PointsServicer, QdrantServicer):
         add_CollectionsServicer_to_server(self, self._server)
         add_PointsServicer_to_server(self, self._server)
         add_QdrantServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         self._server.start()
 
     @property
@@ -79,6 +79,17 @@ class QdrantGrpcDouble(CollectionsServicer, PointsServicer, QdrantServicer):
     def Get(self, request: Any, context: Any) -> Any:  # noqa: N802
         # A collection's description and a point's are both asked for by this name.
         name = self._enter(context, request)
+        if isinstance(request, messages.GetPoints):
+            points = self.qdrant.retrieve(
+                name,
+                [GrpcToRest.convert_point_id(one) for one in request.ids],
+                with_payload=GrpcToRest.convert_with_payload_selector(request.with_payload),
+                with_vectors=GrpcToRest.convert_with_vectors_selector(request.with_vectors),
+            )
+            for one in points:
+                # The converter takes no point without one.
+                one.payload = one.payload or {}
+            return messages.GetResponse(result=[RestToGrpc.convert_record(one) for one in points])
         info = RestToGrpc.convert_collection_info(self.qdrant.get_collection(name))
         return messages.GetCollectionInfoResponse(result=info)
 
@@ -111,6 +122,7 @@ class QdrantGrpcDouble(CollectionsServicer, PointsServicer, QdrantServicer):
             if request.HasField("offset")
             else None,
             with_payload=GrpcToRest.convert_with_payload_selector(request.with_payload),
+            with_vectors=GrpcToRest.convert_with_vectors_selector(request.with_vectors),
         )
         return messages.ScrollResponse(
             result=[RestToGrpc.convert_record(one) for one in points],

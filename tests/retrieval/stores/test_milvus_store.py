@@ -23,10 +23,10 @@ from pymilvus import MilvusClient
 from some_points import SPEC, chunk, point, query, units
 
 from bgem3_client import InvalidInputError
-from bgem3_retrieval.errors import ForeignCollectionError, StoreError
+from bgem3_retrieval.errors import CollectionNotFoundError, ForeignCollectionError, StoreError
 from bgem3_retrieval.stores.address import open_store
 from bgem3_retrieval.stores.milvus import store as milvus_store
-from bgem3_retrieval.stores.milvus.schema import rows_name
+from bgem3_retrieval.stores.milvus.schema import SPEC_PROPERTY, rows_name
 from bgem3_retrieval.stores.point import Point
 from bgem3_retrieval.stores.query import Condition, QueryVectors, StoredSource
 from bgem3_retrieval.stores.store import Store
@@ -220,6 +220,16 @@ def test_what_others_made_is_left_alone(served: tuple[Store, MilvusClient]) -> N
     assert client.has_collection("theirs")
 
 
+def test_a_collection_of_a_later_version(served: tuple[Store, MilvusClient]) -> None:
+    """What it is made for cannot be read, which is said, and not that it is another's."""
+    store, client = served
+    store.create(SPEC)
+    client.alter_collection_properties("notes", {SPEC_PROPERTY: '{"name": "notes"}'})
+
+    with pytest.raises(StoreError, match=r"notes at milvus\+http.* by a later version"):
+        store.spec("notes")
+
+
 def test_colbert_vectors_in_several_parts(served: tuple[Store, MilvusClient]) -> None:
     """They come back in their order, and are replaced and removed with their chunk."""
     store, client = served
@@ -275,6 +285,25 @@ def test_a_collection_that_was_half_removed_is_made_anew(
 
     assert 0 == store.count("notes")
     assert 0 == _count(client, rows_name("notes"))
+
+
+def test_a_collection_that_another_process_makes_anew(
+    served: tuple[Store, MilvusClient],
+) -> None:
+    """It is missed, also when it was there a moment ago, and then known as it is now."""
+    store, _ = served
+    store.create(SPEC)
+    store.put("notes", [point()])
+    wide = SPEC.model_copy(update={"dense_size": 16})
+
+    with closing(open_store(store.address)) as other:
+        other.drop("notes")
+        with pytest.raises(CollectionNotFoundError, match="notes"):
+            store.count("notes")
+        other.create(wide)
+        store.put("notes", [point(spec=wide)])
+
+        assert 1 == other.count("notes")
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,16 @@ def test_collections_of_others_are_left_alone(
     assert qdrant_double.qdrant.collection_exists("theirs")
 
 
+def test_a_collection_of_a_later_version(connect: Connect, qdrant_double: QdrantDouble) -> None:
+    """What it is made for cannot be read, which is said, and not that it is another's."""
+    later = {"bgem3": {"name": "notes"}}
+    qdrant_double.qdrant.create_collection("notes", {}, metadata=later)
+    qdrant_double.indexes["notes"] = {}
+
+    with pytest.raises(StoreError, match=r"notes at http.* by a later version"):
+        connect().spec("notes")
+
+
 def test_failures_of_a_moment_are_overcome(
     store: QdrantServer, qdrant_double: QdrantDouble
 ) -> None:
@@ -199,14 +209,17 @@ def test_int8_is_rescored(store: QdrantServer, qdrant_double: QdrantDouble) -> N
 
 
 def test_round_trips(store: QdrantServer, qdrant_double: QdrantDouble) -> None:
-    """A search is one request, and so are the scores, which look at the chosen alone."""
+    """Each question is one: the scores look at the chosen alone, and weights at nothing else."""
     store.put("notes", [point()])
     before = len(qdrant_double.requests)
 
     store.nearest("notes", query(), 3, [Condition("lang", "!=", "en")])
     store.scores("notes", query(), [chunk().id])
+    store.lexical_weights("notes", [chunk().id])
 
-    assert before + 2 == len(qdrant_double.requests)
+    assert before + 3 == len(qdrant_double.requests)
+    weights = _last(qdrant_double, "/points")
+    assert (False, ["sparse"]) == (weights["with_payload"], weights["with_vector"])
     asked = _last(qdrant_double, "/points/query/batch")["searches"]
     assert ["dense", "sparse", "colbert"] == [one["using"] for one in asked]
     assert [[{"has_id": [str(chunk().id)]}]] * 3 == [one["filter"]["must"] for one in asked]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
@@ -92,8 +92,12 @@ def test_a_dropped_collection_is_gone(kind: StoreKind) -> None:
         lambda store: store.remove_source("nothing", "a.md"),
         lambda store: store.nearest("nothing", query(), 3),
         lambda store: store.scores("nothing", query(), [uuid4()]),
+        lambda store: store.lexical_weights("nothing", [uuid4()]),
     ],
-    ids=["spec", "drop", "count", "sources", "put", "remove_source", "nearest", "scores"],
+    ids=[
+        *("spec", "drop", "count", "sources", "put", "remove_source", "nearest", "scores"),
+        "lexical_weights",
+    ],
 )
 def test_what_is_not_there_is_said(store: Store, ask: object) -> None:
     """Every request about a collection that there is not says which one is missing."""
@@ -188,6 +192,7 @@ def test_a_document_is_removed(kind: StoreKind) -> None:
 
     assert {one.id for one in kept} == {c.id for c in store.nearest("notes", query(), 9)}
     store.remove_source("notes", "a.md")
+    assert {} == store.scores("notes", query(), [kept[0].id])
     store = kind.open()
     assert [kept[1].id] == [c.id for c in store.nearest("notes", query(), 9)]
     assert {} == store.scores("notes", query(), [kept[0].id])
@@ -300,6 +305,28 @@ def test_scores_without_colbert_vectors(store: Store) -> None:
     store.put("notes", [point(colbert=False)])
 
     assert {"dense", "sparse"} == set(store.scores("notes", query(), [chunk().id])[chunk().id])
+
+
+def test_lexical_weights_come_back(kind: StoreKind) -> None:
+    """As they were put, also of a text without any and after opening again; of what is there."""
+    some, none, other = chunk("a.md"), chunk("b.md"), chunk("c.md")
+    weights: dict[int, float] = {7: 0.25, 250_001: 1.5}
+    store = kind.open()
+    store.create(SPEC.model_copy(update={"storage": "float16"}))
+    store.put(
+        "notes",
+        [point(some, sparse=weights), point(none, sparse={}), point(other, sparse={7: 0.5})],
+    )
+
+    def read(store: Store) -> dict[UUID, dict[int, float]]:
+        found = store.lexical_weights("notes", [some.id, none.id, uuid4()])
+        return {one: embedding.as_dict() for one, embedding in found.items()}
+
+    assert {some.id: weights, none.id: {}} == read(store)
+    assert {} == store.lexical_weights("notes", [])
+    store = kind.open()
+    store.remove_source("notes", "b.md")
+    assert {some.id: weights} == read(store)
 
 
 @pytest.mark.parametrize(

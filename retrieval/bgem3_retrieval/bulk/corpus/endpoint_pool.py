@@ -11,10 +11,10 @@ from typing import Any, Final
 from bgem3_client.embeddings import Embeddings
 from bgem3_client.encode_request import EncodeOptions
 from bgem3_client.errors import (
+    TEXT_ERRORS,
     BgeM3Error,
     DeadlineError,
     InternalServerError,
-    InvalidInputError,
     ServerError,
     ServerOutOfMemoryError,
     UnavailableError,
@@ -25,8 +25,8 @@ from bgem3_retrieval.errors import ModelChangedError
 
 # A request that servers fail at, and not for want of room, is not theirs for ever.
 _REQUEST_FAILURES: Final = 3
-# A server may get over these by itself, and is waited for where there is no other.
-_PASSING: Final = (UnavailableError, DeadlineError, InternalServerError)
+PASSING: Final = (UnavailableError, DeadlineError, InternalServerError)
+"""A server may get over these by itself, and is waited for where there is no other."""
 
 # Together a minute and a half.
 _RESTS: Final = RetryPolicy(attempts=9, initial_backoff_seconds=0.5, max_backoff_seconds=30.0)
@@ -124,6 +124,7 @@ class EndpointPool:
 
         Raises:
             InvalidInputError: A server refuses it; ``index`` may name the text.
+            NotFiniteError: The model gave NaN or infinity for the text of that ``index``.
             ServerOutOfMemoryError: There was not enough memory for it.
             ServerError: The servers failed at it several times, or all of them are gone.
         """
@@ -166,7 +167,7 @@ class EndpointPool:
                 embeddings = await endpoint.encode(
                     request.texts, self._options, self._model, self._settings.timeout_seconds
                 )
-            except (InvalidInputError, ServerOutOfMemoryError) as error:
+            except (*TEXT_ERRORS, ServerOutOfMemoryError) as error:
                 _fail(request, error)
             except ServerError as error:
                 self._failed(endpoint, number, request, error)
@@ -223,7 +224,7 @@ class EndpointPool:
     def _is_lost(self, endpoint: Endpoint) -> bool:
         """Whether a server is not worth waiting for when there is no other."""
         return not endpoint.up.is_set() and (
-            not isinstance(endpoint.error, _PASSING)
+            not isinstance(endpoint.error, PASSING)
             or endpoint.failures >= self._settings.rests.attempts
         )
 

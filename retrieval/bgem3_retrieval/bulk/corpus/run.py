@@ -11,7 +11,7 @@ import click
 
 from bgem3_retrieval.bulk.corpus.display import CorpusDisplay
 from bgem3_retrieval.bulk.corpus.endpoint import Endpoint, ServedModel
-from bgem3_retrieval.bulk.corpus.endpoint_pool import PoolSettings
+from bgem3_retrieval.bulk.corpus.endpoint_pool import PASSING, PoolSettings
 from bgem3_retrieval.bulk.corpus.folder import CorpusFolder, read_manifest
 from bgem3_retrieval.bulk.corpus.job import encode_corpus, windows_ahead
 from bgem3_retrieval.bulk.corpus.manifest import CorpusInput, CorpusModel, CorpusOptions, Manifest
@@ -38,15 +38,18 @@ def run_corpus(settings: EncodeSettings) -> int:
         with _sigterm_interrupts():
             manifest = _encode_corpus(settings, folder)
     except KeyboardInterrupt:
-        done = read_manifest(folder)
-        whole = f"{len(done.shards):,} shards ({done.rows:,} rows)" if done else "nothing yet"
-        click.echo(
-            f"interrupted; whole in {settings.output}: {whole}. The same command goes on from "
-            "there",
-            err=True,
-        )
+        click.echo(f"interrupted; {_whole(settings.output, read_manifest(folder))}", err=True)
         return 128 + signal.SIGINT
+    except PASSING:
+        if (done := read_manifest(folder)) is not None:
+            click.echo(f"stopped; {_whole(settings.output, done)}", err=True)
+        raise
     return SKIPPED_EXIT_CODE if manifest.rejected else 0
+
+
+def _whole(output: str, done: Manifest | None) -> str:
+    whole = f"{len(done.shards):,} shards ({done.rows:,} rows)" if done else "nothing yet"
+    return f"whole in {output}: {whole}. The same command goes on from there"
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from bgem3_client.embeddings import Embeddings
 from bgem3_client.encode_request import ColbertDtype, EncodeOptions
-from bgem3_client.errors import InvalidInputError, ServerOutOfMemoryError
+from bgem3_client.errors import TEXT_ERRORS, ServerOutOfMemoryError
 from bgem3_client.event_loop_thread import EventLoopThread
 from bgem3_client.limits import Limits
 from bgem3_retrieval.bulk.columns import columns_schema, record_batch
@@ -181,7 +181,7 @@ class WindowEncoder:
             while len(rows):
                 try:
                     embeddings = await self._pool.encode([texts[row] for row in rows])
-                except InvalidInputError as error:
+                except TEXT_ERRORS as error:
                     if error.index is not None:
                         refusals[int(rows[error.index])] = str(error)
                         rows = np.delete(rows, error.index)

@@ -1,8 +1,8 @@
 """The two collections of Milvus that one of this project's is made of.
 
 The first has a row for each chunk, under the collection's name. The second has the ColBERT
-vectors, a few rows for each chunk: see `rows.py`. Its name is too long for a collection of this
-project, so that it can never be taken for one.
+vectors, a few rows for each chunk: see `colbert_rows.py`. Its name is too long for a collection of
+this project, so that it can never be taken for one.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.milvus_client import IndexParams
 
 from bgem3_retrieval.stores.collection import CollectionSpec
+from bgem3_retrieval.stores.milvus.colbert_rows import LONGEST_TEXT_BYTES, NO_VECTOR
 from bgem3_retrieval.stores.milvus.facets import FIELD
-from bgem3_retrieval.stores.milvus.rows import LONGEST_TEXT_BYTES
 
 # In the properties of the first collection: how it was made.
 SPEC_PROPERTY: Final = "bgem3"
-# Milvus's collections have a vector, whatever they are for.
-NO_VECTOR: Final = (1.0, 0.0)
 _LONGEST_NAME: Final = 64
 
 

@@ -110,6 +110,12 @@ def _explain_code(error: grpc.RpcError) -> Failure:
         return Failure(_refused(f"gRPC {code.name}"))
     if code == grpc.StatusCode.NOT_FOUND:
         return Failure(details, not_found=True)
+    if code == grpc.StatusCode.UNAVAILABLE:
+        return Failure(
+            f"it cannot be reached (gRPC UNAVAILABLE: {details}); with ?grpc_port=0 in its address "
+            "it is asked by HTTP",
+            transient=True,
+        )
     return Failure(
         f"gRPC {code.name}: {details} (with ?grpc_port=0 in the address it is asked by HTTP)",
         transient=code in _TRANSIENT_CODES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
@@ -9,12 +10,12 @@ from uuid import UUID
 from qdrant_client import models
 
 from bgem3_retrieval.documents.document import MetadataValue
-from bgem3_retrieval.stores.conditions import check_conditions
-from bgem3_retrieval.stores.payload import path_of
+from bgem3_retrieval.stores.conditions import CHUNK_FIELDS, check_conditions
 from bgem3_retrieval.stores.query import Condition
 
 # Integers beyond have neighbours that are the same number to a range, which is of doubles.
 _LARGEST_EXACT: Final = 2**53
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def to_filter(conditions: Sequence[Condition]) -> models.Filter | None:
@@ -41,6 +42,13 @@ def of_source(source: str, without_fingerprint: str | None) -> models.Filter:
     """Return the filter of a document's points, without those of one state of it."""
     kept = [] if without_fingerprint is None else [_equals("fingerprint", without_fingerprint)]
     return models.Filter(must=[_equals("source", source)], must_not=kept)
+
+
+def path_of(field: str) -> str:
+    """Return where in the payload a field of a condition is, as Qdrant writes paths."""
+    if field in CHUNK_FIELDS:
+        return field
+    return f"metadata.{field}" if _PLAIN_KEY.fullmatch(field) else f'metadata."{field}"'
 
 
 def _match(condition: Condition) -> models.Condition:

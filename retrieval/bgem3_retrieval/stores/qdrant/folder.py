@@ -4,10 +4,6 @@ Each collection has a folder of its own, which is a Qdrant folder of its own: a 
 locks the collections that it uses, and no other. ``spec.json`` in it says how it was made. A
 collection is made under another name and then renamed, and renamed before it is removed, so that
 one of a valid name is whole whenever a process is killed.
-
-`qdrant_client` keeps what it is given. Given lists of numbers, as a server wants them, it writes
-9 bytes a number and loads 8; given arrays, it writes and loads the arrays. So points are made of
-arrays here, of the type that the collection's storage says.
 """
 
 from __future__ import annotations
@@ -21,18 +17,14 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from uuid import UUID, uuid4
 
-import numpy as np
 import portalocker
 import pydantic
-from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
-from qdrant_client.local.local_collection import LocalCollection
 from qdrant_client.local.qdrant_local import QdrantLocal
 
 from bgem3_client.errors import InvalidInputError
@@ -43,16 +35,11 @@ from bgem3_retrieval.errors import (
     StoreError,
 )
 from bgem3_retrieval.stores.collection import CollectionSpec, checked_name
-from bgem3_retrieval.stores.payload import to_payload
+from bgem3_retrieval.stores.fit import check_points_fit
 from bgem3_retrieval.stores.point import Point
-from bgem3_retrieval.stores.qdrant.store import Answer, QdrantStore, check_points, to_sparse
-from bgem3_retrieval.stores.qdrant.vectors import (
-    COLBERT,
-    DENSE,
-    SPARSE,
-    sparse_config,
-    vectors_config,
-)
+from bgem3_retrieval.stores.qdrant.open_collection import OpenCollection
+from bgem3_retrieval.stores.qdrant.store import Answer, QdrantStore
+from bgem3_retrieval.stores.qdrant.vectors import sparse_config, vectors_config
 from bgem3_retrieval.stores.query import QueryVectors, Representation
 
 _SPEC_FILE: Final = "spec.json"
@@ -62,6 +49,7 @@ _UNFINISHED: Final = ".unfinished-"
 # Where it stops being reasonable: see docs/stores.md for what was measured.
 _WARN_CHUNKS: Final = 10_000
 _WARN_BYTES: Final = 2 * 1024**3
+_SEARCH_SECONDS_A_CHUNK: Final = 36e-6
 
 # Said by `embedded_warning`, with this project's advice.
 warnings.filterwarnings("ignore", message="Local mode is not recommended", category=UserWarning)
@@ -78,28 +66,11 @@ def embedded_warning(chunks: int, size_bytes: int) -> str | None:
         return None
     return (
         f"{chunks:,} chunks ({size_bytes / 1024**3:.1f} GiB) are much for an embedded Qdrant: all "
-        "of it is loaded into memory each time, and a search looks at every chunk. A Qdrant "
-        "server holds more: --store http://HOST:6333. Smaller: --colbert pooled or none"
+        "of it is loaded into memory each time, and a search looks at every chunk (some "
+        f"{chunks * _SEARCH_SECONDS_A_CHUNK:.1f} s). A Qdrant server holds more: --store "
+        "http://HOST:6333. Smaller: --colbert pooled or none; with none, and without a server, "
+        "--store milvus:FILE.db is quicker"
     )
-
-
-@dataclass(frozen=True)
-class _OpenCollection:
-    client: QdrantLocal
-    spec: CollectionSpec
-    lock: TextIOWrapper
-
-    @property
-    def contents(self) -> LocalCollection:
-        return self.client.collections[self.spec.name]
-
-    def sync(self) -> None:
-        """Bring to the disk what was committed."""
-        _connection(self.contents).execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def close(self) -> None:
-        self.client.close()
-        self.lock.close()
 
 
 class EmbeddedQdrant(QdrantStore):
@@ -110,7 +81,7 @@ class EmbeddedQdrant(QdrantStore):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._open: dict[str, _OpenCollection] = {}
+        self._open: dict[str, OpenCollection] = {}
         # `qdrant_client` guards nothing in this mode.
         self._guard = threading.RLock()
         self._closed = False
@@ -192,13 +163,9 @@ class EmbeddedQdrant(QdrantStore):
         """See the base class."""
         with self._guard, self._translated(name):
             collection = self._opened(name)
-            check_points(collection.spec, points)
+            check_points_fit(collection.spec, points)
             if points:
-                dtype = np.float32 if collection.spec.storage == "float32" else np.float16
-                structs = [_to_struct(point, dtype) for point in points]
-                collection.client.upsert(name, structs)
-                _keep_as_loaded(collection.contents, structs)
-                collection.sync()
+                collection.put(points)
 
     def size_bytes(self, name: str) -> int:
         """Return how much a collection takes on the disk."""
@@ -230,25 +197,16 @@ class EmbeddedQdrant(QdrantStore):
     def _scores(
         self, name: str, query: QueryVectors, ids: Sequence[UUID]
     ) -> dict[UUID, dict[Representation, float]]:
-        # Asked for the scores of some, `qdrant_client` computes those of all chunks first.
         with self._guard, self._translated(name):
-            contents = self._opened(name).contents
-            rows = {one: contents.ids.get(str(one)) for one in ids}
-            return {
-                one: _scores_of_row(contents, row, query)
-                for one, row in rows.items()
-                if row is not None and not contents.deleted[row]
-            }
+            return self._opened(name).scores(query, ids)
 
-    def _opened(self, name: str) -> _OpenCollection:
+    def _opened(self, name: str) -> OpenCollection:
         opened = self._open.get(name)
         if opened is None:
             spec = self.spec(name)
             folder = self._folder / name
             with self._lock(folder, name, keep=True) as lock:
-                client = _load(folder)
-            opened = self._open[name] = _OpenCollection(client, spec, lock)
-            _commit_without_waiting(opened.contents)
+                opened = self._open[name] = OpenCollection(folder, spec, lock)
         return opened
 
     @contextmanager
@@ -306,78 +264,8 @@ class EmbeddedQdrant(QdrantStore):
             raise StoreError(f"{where} is damaged, or of a later version: {error}") from error
 
 
-def _load(folder: Path) -> QdrantLocal:
-    """Load a collection's folder.
-
-    Raises:
-        portalocker.LockException: A program other than this project has it open.
-    """
-    try:
-        return QdrantLocal(str(folder), force_disable_check_same_thread=True)
-    except RuntimeError as error:
-        if isinstance(error.__context__, portalocker.LockException):
-            raise error.__context__ from error
-        raise
-
-
-def _commit_without_waiting(contents: LocalCollection) -> None:
-    """Let SQLite wait for the disk when it is told to, not at each point's commit.
-
-    With its write-ahead log nothing can be damaged by that. The lock makes it needless to share
-    the log with other processes.
-    """
-    for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
-        _connection(contents).execute(f"PRAGMA {pragma}")
-
-
-def _connection(contents: LocalCollection) -> sqlite3.Connection:
-    if contents.storage is None:
-        raise TypeError("a collection in memory has no database")
-    return contents.storage.storage
-
-
 def _write_durably(path: Path, text: str) -> None:
     with path.open("w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _to_struct(point: Point, dtype: type[np.float16 | np.float32]) -> models.PointStruct:
-    vectors: dict[str, Any] = {
-        DENSE: np.asarray(point.dense, dtype=dtype),
-        SPARSE: to_sparse(point.sparse),
-    }
-    if point.colbert is not None:
-        vectors[COLBERT] = np.asarray(point.colbert, dtype=dtype)
-    # Not validated, for validation makes lists of the arrays. `LocalCollection.upsert` checks
-    # them again.
-    return models.PointStruct.model_construct(
-        id=str(point.stored.id), vector=vectors, payload=to_payload(point.stored)
-    )
-
-
-def _keep_as_loaded(contents: LocalCollection, points: Sequence[models.PointStruct]) -> None:
-    """Keep ColBERT vectors in memory as they are on the disk; upserting made them float32."""
-    if COLBERT in contents.multivectors:
-        for point in points:
-            vectors: Any = point.vector  # arrays, which the type does not know
-            contents.multivectors[COLBERT][contents.ids[point.id]] = vectors[COLBERT]
-
-
-def _scores_of_row(
-    contents: LocalCollection, row: int, query: QueryVectors
-) -> dict[Representation, float]:
-    scores: dict[Representation, float] = {}
-    if query.dense is not None:
-        dense = contents.vectors[DENSE][row].astype(np.float32)
-        scores["dense"] = float(query.dense @ dense)
-    if query.sparse is not None:
-        weights = query.sparse.as_dict()
-        stored = contents.sparse_vectors[SPARSE][row]
-        pairs = zip(stored.indices, stored.values, strict=True)
-        scores["sparse"] = float(sum(weights.get(token, 0.0) * weight for token, weight in pairs))
-    if query.colbert is not None and COLBERT in contents.multivectors:
-        rows = contents.multivectors[COLBERT][row].astype(np.float32)
-        scores["colbert"] = float((query.colbert @ rows.T).max(axis=1).mean())
-    return scores

@@ -8,8 +8,8 @@ from typing import Final
 from qdrant_client import models
 
 from bgem3_retrieval.documents.document import MetadataValue
-from bgem3_retrieval.stores.payload import path_of
 from bgem3_retrieval.stores.point import Point
+from bgem3_retrieval.stores.qdrant.filters import path_of
 
 # What documents are found, replaced and removed by.
 _ALWAYS: Final = {

@@ -15,10 +15,11 @@ from qdrant_client.conversions import common_types as types
 from bgem3_client.errors import InvalidInputError
 from bgem3_client.sparse import SparseEmbedding
 from bgem3_retrieval.stores.collection import CollectionSpec
-from bgem3_retrieval.stores.fit import check_points_fit, check_query_fits
-from bgem3_retrieval.stores.payload import from_payload
+from bgem3_retrieval.stores.fit import check_query_fits
+from bgem3_retrieval.stores.nearest import merged
 from bgem3_retrieval.stores.point import Point
 from bgem3_retrieval.stores.qdrant.filters import of_source, to_filter
+from bgem3_retrieval.stores.qdrant.points import from_sparse, to_nearest, to_sparse
 from bgem3_retrieval.stores.qdrant.vectors import DENSE, SPARSE
 from bgem3_retrieval.stores.query import (
     Candidate,
@@ -125,7 +126,8 @@ class QdrantStore(ABC):
         answers = self._ask(
             name, lambda client: client.query_batch_points(name, list(requests.values()))
         )
-        return _merge(dict(zip(requests, (answer.points for answer in answers), strict=True)))
+        found = (to_nearest(answer.points) for answer in answers)
+        return merged(dict(zip(requests, found, strict=True)))
 
     def scores(
         self, name: str, query: QueryVectors, ids: Sequence[UUID]
@@ -133,6 +135,18 @@ class QdrantStore(ABC):
         """Return the scores of some chunks by each representation that the query has."""
         check_query_fits(self._known_spec(name), query)
         return self._scores(name, query, ids) if ids else {}
+
+    def lexical_weights(self, name: str, ids: Sequence[UUID]) -> dict[UUID, SparseEmbedding]:
+        """Return the lexical weights of some chunks, as they were put."""
+        self._known_spec(name)
+        if not ids:
+            return {}
+        keys: list[types.PointId] = [str(one) for one in ids]
+        records = self._ask(
+            name,
+            lambda client: client.retrieve(name, keys, with_payload=False, with_vectors=[SPARSE]),
+        )
+        return {UUID(str(record.id)): _lexical_weights(record) for record in records}
 
     def _scroll(
         self, name: str, offset: types.PointId | None
@@ -147,16 +161,6 @@ class QdrantStore(ABC):
                 with_vectors=False,
             ),
         )
-
-
-def to_sparse(embedding: SparseEmbedding) -> models.SparseVector:
-    """Return lexical weights as Qdrant takes them."""
-    return models.SparseVector(indices=embedding.indices.tolist(), values=embedding.values.tolist())
-
-
-def check_points(spec: CollectionSpec, points: Sequence[Point]) -> None:
-    """See :func:`bgem3_retrieval.stores.fit.check_points_fit`."""
-    check_points_fit(spec, points)
 
 
 def _nearest_requests(
@@ -185,19 +189,9 @@ def _nearest_requests(
     return requests
 
 
-def _merge(
-    found: Mapping[Representation, Sequence[models.ScoredPoint]],
-) -> list[Candidate]:
-    scores: dict[str, dict[Representation, float]] = {}
-    best_ranks: dict[str, int] = {}
-    points: dict[str, models.ScoredPoint] = {}
-    for representation, hits in found.items():
-        for rank, hit in enumerate(hits):
-            point_id = str(hit.id)
-            points[point_id] = hit
-            scores.setdefault(point_id, {})[representation] = hit.score
-            best_ranks[point_id] = min(rank, best_ranks.get(point_id, rank))
-    return [
-        Candidate(UUID(point_id), from_payload(points[point_id].payload or {}), scores[point_id])
-        for point_id in sorted(points, key=best_ranks.__getitem__)
-    ]
+def _lexical_weights(record: models.Record) -> SparseEmbedding:
+    vectors = record.vector
+    found = vectors.get(SPARSE) if isinstance(vectors, dict) else None
+    # A text without any weights may have no vector.
+    empty = models.SparseVector(indices=[], values=[])
+    return from_sparse(found if isinstance(found, models.SparseVector) else empty)

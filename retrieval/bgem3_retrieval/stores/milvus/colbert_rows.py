@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
@@ -17,10 +17,29 @@ from numpy.typing import NDArray
 
 from bgem3_client.colbert import TokenVectors
 from bgem3_retrieval.stores.collection import CollectionSpec
+from bgem3_retrieval.stores.milvus.facets import encoded
+from bgem3_retrieval.stores.point import Point
 
 LONGEST_TEXT_BYTES: Final = 65_535
 # Of 65,532 characters of base64.
 PART_BYTES: Final = LONGEST_TEXT_BYTES // 4 * 3
+# Milvus's collections have a vector, whatever they are for.
+NO_VECTOR: Final = (1.0, 0.0)
+
+
+def colbert_rows(spec: CollectionSpec, point: Point) -> Iterator[dict[str, Any]]:
+    """Yield the rows that a chunk's token vectors are kept in; none where it has none."""
+    if point.colbert is None:
+        return
+    stored, texts = point.stored, pack(spec, point.colbert)
+    for key, text in zip(part_ids(stored.id, len(texts)), texts, strict=True):
+        yield {
+            "id": key,
+            "source": encoded(stored.chunk.source),
+            "fingerprint": encoded(stored.fingerprint),
+            "numbers": text,
+            "no_vector": NO_VECTOR,
+        }
 
 
 def pack(spec: CollectionSpec, rows: TokenVectors) -> list[str]:
