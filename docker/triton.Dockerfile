@@ -67,5 +67,10 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=5m --retries=3 \
     CMD ["curl", "--fail", "--silent", "--show-error", "http://127.0.0.1:8000/v2/health/ready"]
 
 # NVIDIA's own entry point first: it sets up CUDA's forward compatibility and checks the driver.
-ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh", "tritonserver", "--model-control-mode=explicit", "--load-model=*"]
+# What a stranger could run code through needs a key: that of the environment, else one that nobody
+# is told (docs/security.md).
+ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh", "/bin/sh", "-euc", "\
+closed=model-repository,shared-memory,trace,logging:bgem3-key=${BGEM3_TRITON_KEY:-$(head -c 32 /dev/urandom | sha256sum | cut -c 1-64)}; \
+exec tritonserver --model-control-mode=explicit '--load-model=*' \
+  --http-restricted-api=\"$closed\" --grpc-restricted-protocol=\"$closed\" \"$@\"", "tritonserver"]
 CMD ["--model-repository=/models"]

@@ -164,7 +164,8 @@ def test_nothing_is_taken_at_latest(path):
 def test_images_carry_the_version_of_the_project(path):
     """What compose builds is tagged with the version that `pyproject.toml` states."""
     version = load_project()["project"]["version"]
-    images = [service["image"] for service in load_compose(path)["services"].values()]
+    services = load_compose(path)["services"].values()
+    images = [service["image"] for service in services if "build" in service or path != BASE]
 
     assert images
     assert [i for i in images if f":${{BGEM3_VERSION:-{version}}}" not in i] == []
@@ -176,15 +177,85 @@ def test_what_compose_refers_to_exists():
     services = compose["services"]
 
     for service in services.values():
+        sources = {volume.split(":")[0] for volume in service["volumes"]}
+        folders = {source for source in sources if source.startswith("./")}
+
+        assert sources - folders - compose["volumes"].keys() == set()
+        assert [folder for folder in folders if not (BASE.parent / folder).is_dir()] == []
+        assert set(service.get("depends_on", {})) - services.keys() == set()
+    for service in (service for service in services.values() if "build" in service):
         context = BASE.parent / service["build"]["context"]
         dockerfile = context / service["build"]["dockerfile"]
-        volumes = {volume.split(":")[0] for volume in service["volumes"]}
 
         assert context.resolve() == ROOT
         assert dockerfile.is_file()
         assert service["build"]["args"].keys() - argument_defaults(dockerfile).keys() == set()
-        assert volumes - compose["volumes"].keys() == set()
-        assert service.get("depends_on", {}).keys() - services.keys() == set()
+
+
+def test_images_of_others_are_pinned_and_optional():
+    """A tag, a digest where one is given; none starts unless its profile is asked for."""
+    others = {
+        name: service
+        for name, service in load_compose(BASE)["services"].items()
+        if "build" not in service
+    }
+
+    assert {name: service["profiles"] for name, service in others.items()} == {
+        "qdrant": ["qdrant"],
+        "prometheus": ["monitoring"],
+        "grafana": ["monitoring"],
+    }
+    for name, service in others.items():
+        variable = name.upper()
+        tag_and_digest = (
+            rf":\$\{{{variable}_TAG:-v?\d+\.\d+\.\d+(-\w+)?\}}"
+            rf"\$\{{{variable}_DIGEST:\+@\$\{{{variable}_DIGEST\}}\}}"
+        )
+
+        assert re.search(tag_and_digest, service["image"])
+        assert re.fullmatch(r"[1-9]\d*:\d+", service["user"])
+        assert service["healthcheck"]
+
+
+def test_every_container_has_limits_and_no_more_rights_than_it_needs():
+    """Of memory and processes; what has no need to write to its image cannot."""
+    services = load_compose(BASE)["services"]
+
+    for service in services.values():
+        assert re.fullmatch(r"\d+g|\$\{\w+_MEMORY:-\d+g\}", service["mem_limit"])
+        assert service["pids_limit"] > 0
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+    read_only = {name for name, service in services.items() if service.get("read_only")}
+
+    assert read_only == {"gateway", "qdrant", "prometheus", "grafana"}
+
+
+def test_prometheus_scrapes_what_compose_starts():
+    """By the names of its services, at the ports that they listen on."""
+    services = load_compose(BASE)["services"]
+    file = ROOT / "docker" / "prometheus" / "prometheus.yml"
+    configuration = yaml.safe_load(file.read_text(encoding="utf-8"))
+    targets = [
+        target
+        for job in configuration["scrape_configs"]
+        for static in job["static_configs"]
+        for target in static["targets"]
+    ]
+
+    assert [target.split(":")[0] for target in targets] == ["gateway", "triton"]
+    for name, port in (target.split(":") for target in targets):
+        assert any(published.endswith(f":{port}") for published in services[name]["ports"])
+
+
+def test_grafana_lets_nobody_change_anything():
+    """There is no administrator with a password that everybody knows."""
+    environment = load_compose(BASE)["services"]["grafana"]["environment"]
+
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"
 
 
 def test_ports_are_bound_to_loopback_by_default():
@@ -194,8 +265,14 @@ def test_ports_are_bound_to_loopback_by_default():
 
     assert services["gateway"]["ports"] == ["${BGEM3_HOST:-127.0.0.1}:${BGEM3_PORT:-33330}:33330"]
     assert len(ports) == 3
+    others = [
+        port
+        for name, service in services.items()
+        if name != "gateway"
+        for port in service.get("ports", [])
+    ]
     assert [
-        port for port in ports if not port.startswith("${BGEM3_BIND_ADDRESS:-127.0.0.1}:")
+        port for port in others if not port.startswith("${BGEM3_BIND_ADDRESS:-127.0.0.1}:")
     ] == []
 
 
@@ -258,3 +335,14 @@ def test_the_cpu_overlay_asks_for_no_gpu():
     assert [overlay[name]["deploy"] for name in on_gpus] == [RESET, RESET]
     assert "--model-config-name=cpu" in overlay["triton"]["command"]
     assert "cpu" in overlay["triton"]["build"]["args"]["EXTRAS"].split(",")
+
+
+def test_the_service_can_search():
+    """Its image has what stores and readers of files need."""
+    runs = [
+        str(item.arguments)
+        for item in read_dockerfile(ROOT / "docker" / "gateway.Dockerfile")
+        if item.keyword == "RUN"
+    ]
+
+    assert "[gateway,retrieval]" in "".join(runs)

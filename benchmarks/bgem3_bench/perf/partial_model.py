@@ -22,6 +22,7 @@ from tritonclient.utils import InferenceServerException
 from bgem3_backend.contract import Tensor
 from bgem3_bench.perf.errors import PartialModelError
 from bgem3_client.address import Address
+from bgem3_client.triton_key import VARIABLE, key_headers
 
 Config = dict[str, Any]
 """A model's configuration: Triton's ``ModelConfig`` as JSON."""
@@ -45,21 +46,24 @@ def partial_model(address: Address, model: str, outputs: Sequence[Tensor]) -> It
             such a part.
     """
     name = f"{model}_part_{uuid4().hex[:8]}"
-    triton = _connect(address)
+    triton, key = _connect(address), key_headers(address)
     try:
         try:
             config = with_outputs(_config(triton, model), {tensor.name for tensor in outputs})
-            triton.load_model(name, config=json.dumps(config | {"name": name}), files=_FILES)
+            triton.load_model(
+                name, headers=key, config=json.dumps(config | {"name": name}), files=_FILES
+            )
         except InferenceServerException as error:
             raise PartialModelError(
                 f"the server at {address.target} does not load a model with some of the outputs of "
-                f"{model!r}: {error.message()}. 'bgem3 serve' starts one that does; --outputs all "
-                "measures the model as it is"
+                f"{model!r}: {error.message()}. One that 'bgem3 serve' has started does, for its "
+                f"own user on its machine, or with its {VARIABLE}; --outputs all measures the "
+                "model as it is"
             ) from error
         try:
             yield name
         finally:
-            _unload(triton, name, address)
+            _unload(triton, name, address, key)
     finally:
         triton.close()
 
@@ -116,11 +120,12 @@ def _config(triton: Any, model: str) -> Config:
     return config
 
 
-def _unload(triton: Any, name: str, address: Address) -> None:
+def _unload(triton: Any, name: str, address: Address, key: dict[str, str]) -> None:
     """Unload the part; where that fails the measurement, or why it failed, still counts."""
     grpc = isinstance(triton, tritonclient.grpc.InferenceServerClient)
     try:
-        triton.unload_model(name, **({"client_timeout": _UNLOAD_SECONDS} if grpc else {}))
+        timeout = {"client_timeout": _UNLOAD_SECONDS} if grpc else {}
+        triton.unload_model(name, headers=key, **timeout)
     except (InferenceServerException, OSError) as error:
         click.echo(
             f"warning: model {name!r} stays on the server at {address.target} until it is started "

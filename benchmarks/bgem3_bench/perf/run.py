@@ -26,6 +26,7 @@ from bgem3_bench.perf.loads import Load
 from bgem3_bench.perf.results import REPORT, Figures, read_report
 from bgem3_bench.perf.settings import Protocol
 from bgem3_client.address import Address
+from bgem3_client.triton_key import key_headers
 from bgem3_server.triton import leash
 
 # Its own: https://github.com/triton-inference-server/perf_analyzer, src/constants.h
@@ -176,10 +177,10 @@ class Runner:
         )
         stable = True
         try:
-            self._run(arguments, load)
+            self._run(arguments, address, load)
         except PerfAnalyzerUnstableError:
             stable = False
-            self._run((*arguments, *_ANYTHING_IS_STABLE), load)
+            self._run((*arguments, *_ANYTHING_IS_STABLE), address, load)
         reported = read_report(self._folder, model)
         # As text: it writes what it was told, in fewer digits.
         if [str(figures.load) for figures in reported] != [str(load)]:
@@ -192,7 +193,15 @@ class Runner:
         behind = self._options.window.tells_behind(load, figures.requests_per_second)
         return Measurement(address.protocol, figures, stable, keeps_up=not behind)
 
-    def _run(self, arguments: tuple[str, ...], load: Load) -> None:
+    def _key_arguments(self, address: Address) -> list[str]:
+        """Return the options with which shared memory may be registered; not for the log."""
+        # Over gRPC perf_analyzer sends no headers.
+        if self._options.shared_memory == "none" or address.protocol != "http":
+            return []
+        headers = key_headers(address).items()
+        return [part for name, value in headers for part in ("-H", f"{name}:{value}")]
+
+    def _run(self, arguments: tuple[str, ...], address: Address, load: Load) -> None:
         for old in self._folder.glob(f"*{REPORT}"):
             old.unlink()
         with self._log.open("a+", encoding="utf-8", errors="replace") as log:
@@ -200,7 +209,7 @@ class Runner:
             log.write(f"\n$ {shlex.join(command)}\n")
             log.flush()
             begin = log.tell()
-            status = self._wait(command, log, load)
+            status = self._wait([*command, *self._key_arguments(address)], log, load)
             log.seek(begin)
             printed = log.read()
         if status == _STABILITY_ERROR:

@@ -100,8 +100,15 @@ def started_server(repository: Path | None, protocols: Sequence[Protocol]) -> It
     """
     folder = _demo_repository() if repository is None else repository
     name, description = _describe(folder)
-    # Nothing but the measurement sends requests.
-    settings = ServeSettings(grpc_port=0, http_port=0, metrics_port=0, probe_interval_seconds=0)
+    settings = ServeSettings(
+        grpc_port=0,
+        http_port=0,
+        metrics_port=0,
+        # Nothing but the measurement sends requests.
+        probe_interval_seconds=0,
+        # perf_analyzer could not register shared memory over gRPC: it sends no header there.
+        closed_endpoints=False,
+    )
     with running_triton(folder, settings) as addresses:
         urls: dict[Protocol, str] = {"grpc": f"grpc://{addresses.grpc}", "http": addresses.http}
         yield Server(
