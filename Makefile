@@ -77,13 +77,21 @@ perf-analyzer: install ## Run perf_analyzer over gRPC and HTTP and write its tab
 fuzz: install ## Send the HTTP service what its OpenAPI document allows and what it does not, for minutes
 	BGEM3_FUZZ_EXAMPLES=300 $(BIN)/python -m pytest --timeout 3600 tests/gateway/test_schema.py
 
+.PHONY: fuzz-triton
+fuzz-triton: install ## Send every model in Triton tensors that are right, wrong and broken, for ten minutes
+	BGEM3_FUZZ_EXAMPLES=$${BGEM3_FUZZ_EXAMPLES:-6000} $(BIN)/python -m pytest --timeout 3600 -s tests/live/test_raw_tensors.py
+
 .PHONY: kill-encode
-kill-encode: install ## Kill bgem3 encode at 20 random moments, and see that it goes on as if nothing was
-	BGEM3_KILL_MOMENTS=20 $(BIN)/python -m pytest -rP tests/retrieval/bulk/test_corpus_kill.py
+kill-encode: install ## Kill bgem3 encode and its Triton at 20 random moments each, and see that it goes on
+	BGEM3_KILL_MOMENTS=20 $(BIN)/python -m pytest --timeout 3600 -rP tests/retrieval/bulk/test_corpus_kill*.py
 
 .PHONY: kill-index
-kill-index: install ## Kill bgem3 index at 20 random moments, and see that the next run puts it right
-	BGEM3_KILL_MOMENTS=20 $(BIN)/python -m pytest -rP tests/retrieval/index/test_index_kill.py
+kill-index: install ## Kill bgem3 index, its store and its Triton at 20 random moments each, and see what is left
+	BGEM3_KILL_MOMENTS=20 $(BIN)/python -m pytest --timeout 3600 -rP tests/retrieval/index/test_index_kill*.py
+
+.PHONY: kill-ray
+kill-ray: install ## Kill a node of a Ray cluster half-way, and see that nothing is lost or doubled
+	BGEM3_KILL_MOMENTS=1 $(BIN)/python -m pytest -rP tests/retrieval/ray
 
 .PHONY: bulk-encode
 bulk-encode: install ## Measure how fast bgem3 encode is without a trunk, and that its memory does not grow
@@ -96,6 +104,10 @@ gateway-overhead: install ## Measure what the HTTP service adds to Triton
 .PHONY: load-test
 load-test: install ## Send the HTTP service thousands of requests, good and bad, and look what comes back
 	$(BIN)/python benchmarks/load_test.py
+
+.PHONY: dashboard-preview
+dashboard-preview: install ## Load the demo model under Prometheus and draw what the dashboard shows of it
+	$(BIN)/python benchmarks/dashboard_preview.py
 
 .PHONY: screenshots
 screenshots: install ## Make the pictures of the page in docs/ from a running service

@@ -67,7 +67,7 @@ class Address:
                 "Triton's gRPC port, 'http://host:port' for its HTTP port, 'bgem3://host:33330' "
                 "for the HTTP service; 'grpcs://', 'https://' or 'bgem3s://' to encrypt"
             )
-        if parts.query or parts.fragment:
+        if parts.query or parts.fragment or parts.path.startswith("//"):
             raise InvalidInputError(
                 f"a server address is scheme, host, port and path only, not {url!r}"
             )

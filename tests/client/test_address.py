@@ -53,6 +53,7 @@ def test_address_is_read(url, tls, protocol, target, encrypted):
         ("grpc://localhost:8001/path", False, "no path"),
         ("http://user:secret@localhost", False, "headers="),
         ("http://localhost?x=1", False, "host, port and path only"),
+        ("http://http://localhost:8000", False, "host, port and path only"),
         ("http://localhost:8000", True, "https://"),
         ("grpc://localhost:8001", TLS(), "grpcs://"),
         ("bgem3://localhost", True, "bgem3s://"),
