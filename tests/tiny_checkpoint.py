@@ -50,7 +50,7 @@ def tiny_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def tiny_model(seed: int = 0) -> XLMRobertaModel:
+def tiny_model(seed: int = 0, positions: int = POSITIONS) -> XLMRobertaModel:
     """Return a random trunk whose attention, positions and layers all weigh in."""
     torch.manual_seed(seed)
     config = XLMRobertaConfig(
@@ -59,7 +59,7 @@ def tiny_model(seed: int = 0) -> XLMRobertaModel:
         num_hidden_layers=LAYERS,
         num_attention_heads=4,
         intermediate_size=64,
-        max_position_embeddings=POSITIONS,
+        max_position_embeddings=positions,
         type_vocab_size=1,
         pad_token_id=PAD,
         bos_token_id=CLS,
@@ -90,7 +90,12 @@ def write_heads(directory: Path, seed: int = 0) -> None:
 
 
 def write_tiny_checkpoint(
-    directory: Path, *, weights_file: str = "model.safetensors", prefix: str = "", seed: int = 0
+    directory: Path,
+    *,
+    weights_file: str = "model.safetensors",
+    prefix: str = "",
+    seed: int = 0,
+    positions: int = POSITIONS,
 ) -> XLMRobertaModel:
     """Write a whole checkpoint into an existing folder and return its trunk.
 
@@ -99,8 +104,9 @@ def write_tiny_checkpoint(
         weights_file: ``model.safetensors`` or ``pytorch_model.bin``.
         prefix: In front of the name of each trunk weight.
         seed: Of the random weights.
+        positions: Of its table: two more than the longest text has tokens.
     """
-    model = tiny_model(seed)
+    model = tiny_model(seed, positions)
     model.config.save_pretrained(directory)
     state = {f"{prefix}{name}": value.clone() for name, value in model.state_dict().items()}
     if weights_file == "model.safetensors":

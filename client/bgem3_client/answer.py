@@ -24,7 +24,7 @@ from bgem3_backend.contract import (
 from bgem3_client.colbert import ColbertEmbeddings
 from bgem3_client.embeddings import Embeddings, Parts
 from bgem3_client.encode_request import EncodeOptions
-from bgem3_client.errors import ContractError, InternalServerError
+from bgem3_client.errors import ContractError, NotFiniteError
 from bgem3_client.hidden_states import HiddenStates
 from bgem3_client.ragged import offsets_of
 from bgem3_client.sparse import SparseEmbeddings
@@ -43,7 +43,7 @@ def read_answer(response: InferResponse, options: EncodeOptions, texts: int) -> 
 
     Raises:
         ContractError: A tensor is missing, or its type or shape is not what the contract says.
-        InternalServerError: A number is not finite.
+        NotFiniteError: A number is NaN or infinite; ``index`` names the first such text.
     """
     token_lengths = _tensor(response, TOKEN_LENGTHS, texts)
     full_token_lengths = _tensor(response, FULL_TOKEN_LENGTHS, texts)
@@ -69,7 +69,7 @@ def read_answer(response: InferResponse, options: EncodeOptions, texts: int) -> 
         full_token_lengths > token_lengths,
         response.model_version,
         Parts(
-            _finite(DENSE, _tensor(response, DENSE, texts)) if "dense" in options.outputs else None,
+            _dense(response, texts) if "dense" in options.outputs else None,
             _sparse(response, texts, texts_by_id) if "sparse" in options.outputs else None,
             _colbert(response, options, token_lengths) if "colbert" in options.outputs else None,
             token_texts,
@@ -91,6 +91,10 @@ def read_token_counts(response: InferResponse, texts: int) -> NDArray[np.int32]:
     return counts
 
 
+def _dense(response: InferResponse, texts: int) -> NDArray[np.float32]:
+    return _finite(DENSE, _tensor(response, DENSE, texts), np.arange(texts + 1))
+
+
 def _sparse(
     response: InferResponse, texts: int, texts_by_id: dict[int, str] | None
 ) -> SparseEmbeddings:
@@ -101,12 +105,9 @@ def _sparse(
     indices = _tensor(response, SPARSE_INDICES, entries)
     if texts_by_id is not None and not texts_by_id.keys() >= set(indices.tolist()):
         raise ContractError("the server gave weights to tokens that are not in the texts")
-    return SparseEmbeddings(
-        indices,
-        _finite(SPARSE_VALUES, _tensor(response, SPARSE_VALUES, entries)),
-        offsets_of(lengths),
-        texts_by_id,
-    )
+    offsets = offsets_of(lengths)
+    values = _finite(SPARSE_VALUES, _tensor(response, SPARSE_VALUES, entries), offsets)
+    return SparseEmbeddings(indices, values, offsets, texts_by_id)
 
 
 def _colbert(
@@ -114,13 +115,14 @@ def _colbert(
 ) -> ColbertEmbeddings:
     tensor = COLBERT if options.colbert_dtype == "float32" else COLBERT_FP16
     offsets = offsets_of(token_lengths - 1)
-    return ColbertEmbeddings(_finite(tensor, _tensor(response, tensor, int(offsets[-1]))), offsets)
+    vectors = _tensor(response, tensor, int(offsets[-1]))
+    return ColbertEmbeddings(_finite(tensor, vectors, offsets), offsets)
 
 
 def _hidden_states(response: InferResponse, token_lengths: NDArray[np.int32]) -> HiddenStates:
     offsets = offsets_of(token_lengths)
     states = _tensor(response, TOKEN_STATES, int(offsets[-1]))
-    return HiddenStates(_finite(TOKEN_STATES, states), offsets)
+    return HiddenStates(_finite(TOKEN_STATES, states, offsets), offsets)
 
 
 def _tensor(response: InferResponse, tensor: Tensor, rows: int) -> NDArray[Any]:
@@ -140,10 +142,16 @@ def _tensor(response: InferResponse, tensor: Tensor, rows: int) -> NDArray[Any]:
     return row
 
 
-def _finite(tensor: Tensor, array: NDArray[Any]) -> NDArray[Any]:
-    if not np.isfinite(array).all():
-        raise InternalServerError(f"the server computed numbers that are not finite: {tensor.name}")
-    return array
+def _finite(tensor: Tensor, rows: NDArray[Any], offsets: NDArray[np.int64]) -> NDArray[Any]:
+    """Return rows, those of text i from ``offsets[i]`` to ``offsets[i + 1]``, if all are finite."""
+    finite = np.isfinite(rows)
+    if not finite.all():
+        first = int(np.argwhere(~finite)[0, 0])
+        raise NotFiniteError(
+            f"the server computed numbers that are not finite: {tensor.name}",
+            index=int(np.searchsorted(offsets, first, side="right")) - 1,
+        )
+    return rows
 
 
 def _decoded(texts: NDArray[np.object_]) -> list[str]:

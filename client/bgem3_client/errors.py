@@ -9,11 +9,14 @@
     - ModelNotFoundError     reachable, but the model is not there
     - AccessError            the server refuses this caller
     - InternalServerError    the server failed while answering
+    - NotFiniteError         the model gave NaN or infinity; `index` names the text
     - ServerOutOfMemoryError not enough memory there: send fewer or shorter texts at once
     - ContractError          the server answered with something else than the contract says
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 
 class BgeM3Error(Exception):
@@ -83,5 +86,25 @@ class ServerOutOfMemoryError(ServerError):
     """
 
 
+class NotFiniteError(ServerError):
+    """The model gave NaN or infinity for a text, and such a vector is never handed out.
+
+    Not tried again: a model gives the same text the same numbers. The text is not to blame; a
+    trunk in a wider precision (BF16 or FP32 in place of FP16) may bear it.
+
+    Attributes:
+        index: Position of the text in what the caller passed, where it is known. The others of
+            that call may be sent again without it.
+    """
+
+    def __init__(self, message: str, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+
+
 class ContractError(ServerError):
     """The server's answer is not what the tensor contract says (another model or version?)."""
+
+
+TEXT_ERRORS: Final = (InvalidInputError, NotFiniteError)
+"""What may be about one text of several, whose ``index`` then says which."""

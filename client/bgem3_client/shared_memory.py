@@ -17,6 +17,7 @@ from tritonclient.utils import shared_memory as system_memory
 
 from bgem3_backend.contract import COLBERT, COLBERT_FP16, MAX_LENGTH_PARAMETER
 from bgem3_client.errors import (
+    AccessError,
     ContractError,
     InternalServerError,
     InvalidInputError,
@@ -31,6 +32,7 @@ from bgem3_client.transports import (
     ModelMetadata,
     TritonTransport,
 )
+from bgem3_client.triton_key import VARIABLE
 
 _COLBERT_BYTES: Final = {COLBERT.name: 4, COLBERT_FP16.name: 2}
 # CLS, EOS and the space that the tokenizer puts before a text.
@@ -164,24 +166,27 @@ class SharedMemoryTransport:
                 # A region stays while a request that was given up is still being worked on.
                 while not await self._forget():
                     await asyncio.sleep(_FORGET_POLL_SECONDS)
-        except (TimeoutError, UnavailableError) as error:
+        except (TimeoutError, UnavailableError, AccessError) as error:
             _log.info("the server may still hold %s: %r", ", ".join(self._given_up), error)
         finally:
             await self._transport.close()
 
     async def _register(self) -> Region:
-        await self._forget()
-        region = Region.create(self._region_bytes)
+        region: Region | None = None
         try:
+            await self._forget()
+            region = Region.create(self._region_bytes)
             await self._transport.register_region(
                 region.region_name, region.region_name, region.size_bytes
             )
         except BaseException as error:
-            self._give_up(region)
+            if region is not None:
+                self._give_up(region)
             if isinstance(error, ServerError):
                 raise type(error)(
                     f"the server cannot use this process's shared memory ({error}); run both "
-                    "on one machine with one /dev/shm, or leave out shared_memory_bytes"
+                    "on one machine with one /dev/shm, as one user or with one "
+                    f"{VARIABLE}, or leave out shared_memory_bytes"
                 ) from error
             raise
         return region

@@ -13,6 +13,7 @@ from bgem3_client.encode_request import EncodeOptions
 from bgem3_client.errors import (
     ContractError,
     InvalidInputError,
+    NotFiniteError,
     ServerError,
     ServerOutOfMemoryError,
 )
@@ -73,6 +74,7 @@ class TextEncoder:
 
         Raises:
             InvalidInputError: The server refuses a text; ``index`` names it.
+            NotFiniteError: The model gave NaN or infinity for a text; ``index`` names it.
             ServerError: As :meth:`AsyncClient.encode`.
         """
         return await self._ask(texts, embeddings_of(options), headers, deadline)
@@ -160,6 +162,7 @@ class TextEncoder:
 
         try:
             response = await self._retries.run(attempt, deadline)
+            return question.read(response, len(request.texts))
         except InvalidInputError as error:
             if error.index is None:
                 await self._check_offers(question, deadline)
@@ -171,15 +174,16 @@ class TextEncoder:
                         ]
                     )
                 raise
-            in_call = InvalidInputError(str(error), index=part.start + error.index)
-            in_call.add_note(f"about texts[{in_call.index}]")
-            raise in_call from error
+            raise _in_call(error, part.start + error.index) from error
+        except NotFiniteError as error:
+            if error.index is None:
+                raise
+            raise _in_call(error, part.start + error.index) from error
         except ServerOutOfMemoryError as error:
             tokens = sum(estimated_tokens(text, question.max_length) for text in request.texts)
             raise ServerOutOfMemoryError(
                 f"{error} (number of texts: {len(request.texts)}, tokens: about {tokens:,} at most)"
             ) from error
-        return question.read(response, len(request.texts))
 
     async def _pieces(
         self, texts: list[bytes], part: slice, question: Question[Answer], deadline: Deadline
@@ -221,3 +225,12 @@ class TextEncoder:
                 f"the server's model {metadata.name!r} has no output {TOKEN_STATES.name!r}: an "
                 "earlier release exported it; export the checkpoint again for hidden states"
             )
+
+
+def _in_call(
+    error: InvalidInputError | NotFiniteError, index: int
+) -> InvalidInputError | NotFiniteError:
+    """Return an error about one text of a request as one about a text of the whole call."""
+    in_call = type(error)(str(error), index=index)
+    in_call.add_note(f"about texts[{index}]")
+    return in_call

@@ -11,8 +11,7 @@ from typing import Final
 
 import torch
 
-from bgem3_backend.errors import NotFiniteError
-from bgem3_backend.heads import LinearHead
+from bgem3_backend.heads import LinearHead, check_finite
 
 # Of torch.nn.functional.normalize, which FlagEmbedding calls.
 _SHORTEST: Final = 1e-12
@@ -46,7 +45,7 @@ class ColbertHead:
             lengths: Integer [N] on the same device, adding up to T.
 
         Raises:
-            NotFiniteError: A vector is NaN or infinite, or its length is.
+            NotFiniteError: A vector is NaN or infinite, or its length is, in which texts.
         """
         kept = torch.ones(hidden_states.shape[0], dtype=torch.bool, device=hidden_states.device)
         kept[torch.cumsum(lengths, 0) - lengths] = False
@@ -54,7 +53,6 @@ class ColbertHead:
         # In place, and looked at by their norms: the vectors are as large as the hidden states,
         # and each pass over them costs a tenth of the linear layer.
         norms = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-        if not bool(torch.isfinite(norms).all()):
-            raise NotFiniteError("the ColBERT head gave a vector that is not finite")
+        check_finite("a token vector", norms, lengths - 1)
         vectors /= norms.clamp_min_(_SHORTEST)
         return ColbertOutput(vectors, (lengths - 1).int())

@@ -139,8 +139,10 @@ MAX_LENGTH_PARAMETER: Final = "max_length"
 TRUNCATE_PARAMETER: Final = "truncate"
 """Boolean, default true; false makes a text longer than ``max_length`` an error."""
 
-# Triton has few codes for errors, so two things are said by what a message begins with: that it is
-# about one text (``[index=3] ``, with INVALID_ARGUMENT), and the following. An ensemble puts its
-# own name in front.
+# Triton has few codes for errors, so more is said by what a message begins with: that it is about
+# one text (``[index=3] ``, with INVALID_ARGUMENT), and the following. An ensemble puts its own name
+# in front.
 OUT_OF_MEMORY_MARK: Final = "[out_of_memory] "
 """With INTERNAL: there was not enough memory for the request; fewer or shorter texts may pass."""
+NOT_FINITE_MARK: Final = "[not_finite] "
+"""With INTERNAL: the model gave NaN or infinity for a text; ``[index=3] `` follows and names it."""

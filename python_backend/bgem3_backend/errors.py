@@ -2,11 +2,15 @@
 
 * ModelError
   + InvalidRequestError      INVALID_ARGUMENT: the request cannot be answered as it stands
-  + NotFiniteError           INTERNAL: the model gave NaN or infinity for this request
+  + NotFiniteError           INTERNAL: the model gave NaN or infinity for a text of the request
 * TrunkEngineError           the model does not load: what is asked for cannot be had here
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bgem3_backend.contract import NOT_FINITE_MARK
 
 
 class ModelError(Exception):
@@ -28,7 +32,20 @@ class InvalidRequestError(ModelError):
 
 
 class NotFiniteError(ModelError):
-    """A representation held NaN or infinity: the model's fault, never answered as a vector."""
+    """A representation held NaN or infinity: the model's fault, never answered as a vector.
+
+    Args:
+        what: What held it, as in "a ColBERT vector".
+        indices: Positions in the request of the texts that it was in, ascending; one at least.
+            The first leads the message, as :data:`NOT_FINITE_MARK` says.
+    """
+
+    def __init__(self, what: str, indices: Sequence[int]) -> None:
+        super().__init__(
+            f"{NOT_FINITE_MARK}[index={indices[0]}] the model gave {what} that is not finite (NaN "
+            "or infinity): the fault is the model's or its precision's, not the text's"
+        )
+        self.indices = tuple(indices)
 
 
 class TrunkEngineError(Exception):

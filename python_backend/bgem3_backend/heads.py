@@ -9,6 +9,9 @@ from typing import Final
 import torch
 from safetensors.torch import load_file
 
+from bgem3_backend.errors import NotFiniteError
+from bgem3_backend.packed_texts import texts_with
+
 # Below this a CPU multiplies rows slower than columns: 12 rows of 1,024 take twice the time.
 _FEW_ROWS: Final = 32
 
@@ -47,3 +50,20 @@ class LinearHead:
         if states.shape[0] < _FEW_ROWS and not states.is_cuda:
             return torch.addmm(self.bias[:, None], self.weight, states.t()).t()
         return torch.nn.functional.linear(states, self.weight, self.bias)
+
+
+def check_finite(what: str, rows: torch.Tensor, counts: torch.Tensor) -> None:
+    """Withhold what holds NaN or infinity.
+
+    Args:
+        what: What a row is, for the message.
+        rows: [R] or [R, n], on any device.
+        counts: Integer [N], rows of each text, adding up to R.
+
+    Raises:
+        NotFiniteError: A number is NaN or infinite, in which texts.
+    """
+    finite = torch.isfinite(rows)
+    if not bool(finite.all()):
+        bad = ~finite.reshape(rows.shape[0], -1).all(dim=1)
+        raise NotFiniteError(what, texts_with(bad.cpu().numpy(), counts.cpu().numpy()))

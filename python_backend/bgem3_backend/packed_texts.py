@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,17 @@ class PackedTexts:
         """Where each text begins in ``input_ids``: [N]."""
         ends = np.cumsum(self.lengths, dtype=np.int64)
         return ends - self.lengths
+
+
+def texts_with(rows: npt.NDArray[np.bool_], counts: npt.NDArray[np.integer[Any]]) -> list[int]:
+    """Return the positions, ascending, of the texts of which a row is marked.
+
+    Args:
+        rows: [R], which rows are marked.
+        counts: [N], rows of each text, adding up to R.
+    """
+    owners = np.repeat(np.arange(counts.size), counts)
+    return [int(text) for text in np.unique(owners[rows])]
 
 
 def check_lengths(lengths: Int32Array, token_count: int, max_length_tokens: int) -> None:

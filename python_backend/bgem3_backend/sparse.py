@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bgem3_backend.errors import NotFiniteError
-from bgem3_backend.heads import LinearHead
+from bgem3_backend.heads import LinearHead, check_finite
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,11 @@ class SparseHead:
             lengths: Integer [N] on the same device, adding up to T.
 
         Raises:
-            NotFiniteError: A weight is NaN or infinite.
+            NotFiniteError: A weight is NaN or infinite, in which texts.
         """
         weights = self._linear(hidden_states).squeeze(-1)
         # Of all of them: relu would turn minus infinity into an innocent zero.
-        if not bool(torch.isfinite(weights).all()):
-            raise NotFiniteError("the sparse head gave a weight that is not finite")
+        check_finite("a lexical weight", weights, lengths)
 
         # What is above zero, relu leaves as it is.
         counted = (self._is_counted[input_ids] & (weights > 0)).nonzero().squeeze(1)

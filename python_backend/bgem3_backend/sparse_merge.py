@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bgem3_backend.errors import NotFiniteError
-from bgem3_backend.packed_texts import Int32Array, PackedTexts
+from bgem3_backend.packed_texts import Int32Array, PackedTexts, texts_with
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,11 @@ class SparseMerge:
             texts: Their tokens, checked to be in the vocabulary.
 
         Raises:
-            NotFiniteError: A weight is NaN or infinite.
+            NotFiniteError: A weight is NaN or infinite, in which texts.
         """
-        if not np.isfinite(token_weights).all():
-            raise NotFiniteError("the sparse head gave a weight that is not finite")
+        finite = np.isfinite(token_weights)
+        if not finite.all():
+            raise NotFiniteError("a lexical weight", texts_with(~finite, texts.lengths))
         numbers = np.repeat(np.arange(texts.lengths.size), texts.lengths)
         counted = self._is_counted[texts.input_ids] & (token_weights > 0)
         keys = numbers[counted] * self._vocabulary_size + texts.input_ids[counted]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bgem3_server.restarts import RestartPolicy
+
+_KEY: Final = re.compile(r"[0-9A-Za-z_-]{16,}")
 
 Profile = Literal["gpu", "cpu", "gpu_heads", "cpu_heads", "tensorrt", "tensorrt_plan"]
 
@@ -42,6 +45,16 @@ class ServeSettings(BaseSettings):
     grpc_port: int = Field(8001, ge=0, le=65535, description="gRPC port; 0 picks a free one.")
     http_port: int = Field(8000, ge=0, le=65535, description="HTTP port; 0 picks a free one.")
     metrics_port: int = Field(8002, ge=0, le=65535, description="Metrics port; 0 picks a free one.")
+    closed_endpoints: bool = Field(
+        True,
+        description="Ask for a key at Triton's endpoints for models, shared memory, traces and "
+        "logs: through them a stranger could run code here.",
+    )
+    triton_key: SecretStr = Field(
+        SecretStr(""),
+        description="The key to the closed endpoints; by default a new one at each start, in a "
+        "file that only this user can read; a secret, so it is taken from the environment alone.",
+    )
     ready_timeout_seconds: float = Field(
         600, gt=0, le=86400, description="How long the models may take to load."
     )
@@ -90,6 +103,13 @@ class ServeSettings(BaseSettings):
     gateway: bool = Field(
         True, description="Start the HTTP service in front of Triton; without it Triton runs alone."
     )
+
+    @field_validator("triton_key")
+    @classmethod
+    def _check_key(cls, key: SecretStr) -> SecretStr:
+        if key.get_secret_value() and not _KEY.fullmatch(key.get_secret_value()):
+            raise ValueError("16 letters, digits, '-' and '_' at least, and nothing else")
+        return key
 
     @property
     def restart_policy(self) -> RestartPolicy:

@@ -77,11 +77,13 @@ def test_half_precision_states_are_normalised_in_full_precision():
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_vector_that_is_not_finite_is_an_error(value):
     """It is never answered, wherever in the request it stands."""
-    states = states_of([3, 4])
-    states[5, 2] = value
+    states = states_of([3, 1, 4, 2])
+    states[[5, 9], 2] = value
 
-    with pytest.raises(NotFiniteError, match="the ColBERT head gave a vector that is not finite"):
-        run(states, [3, 4])
+    with pytest.raises(NotFiniteError, match="a token vector that is not finite") as caught:
+        run(states, [3, 1, 4, 2])
+
+    assert (2, 3) == caught.value.indices
 
 
 def test_the_cls_row_is_not_looked_at():
@@ -98,7 +100,7 @@ def test_a_vector_too_long_to_be_normalised_is_an_error():
     states = states_of([3])
     states[1] = 3e38
 
-    with pytest.raises(NotFiniteError, match="the ColBERT head gave a vector that is not finite"):
+    with pytest.raises(NotFiniteError, match="a token vector that is not finite"):
         run(states, [3])
 
 

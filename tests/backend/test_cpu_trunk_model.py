@@ -133,13 +133,14 @@ def test_a_bad_request_fails_alone(model):
 
 
 def test_a_vector_that_is_not_finite_is_withheld(model):
-    """An error for that request alone, counted."""
+    """An error for that request alone, which says what and in which text; the texts are counted."""
     model._trunk = Trunk(nan_at=1)
-    responses = model.execute([request(0, 2), request(0, 2), request(0, 2)])
+    responses = model.execute([request(0, 2), request(0, 5, 6, 2, lengths=[1, 3]), request(0, 2)])
 
     assert [None, "INTERNAL", None] == [answer.error and answer.error.code for answer in responses]
     assert {} == responses[1].outputs
-    assert 1 == MetricFamily.made["bgem3_not_finite_total"].value
+    assert responses[1].error.message.startswith("[not_finite] [index=0] the model gave a vector")
+    assert 2 == MetricFamily.made["bgem3_nonfinite_texts_total"].value
 
 
 def test_a_graph_that_fails_fails_only_what_still_waits(model):

@@ -20,7 +20,7 @@ def execute(monkeypatch):
     module = importlib.import_module("bgem3_backend.models.head_model")
 
     class Head(module.HeadModel):
-        _not_finite = None
+        _nonfinite_texts = None
 
         def prepare(self, config: object) -> None:
             """Nothing to prepare."""

@@ -140,8 +140,10 @@ def test_half_precision_states_are_computed_in_full_precision():
 @pytest.mark.parametrize("token", [5, 0], ids=["a word", "an ignored token"])
 def test_a_weight_that_is_not_finite_is_an_error(value, token):
     """Minus infinity too, which relu would turn into a zero that nobody notices."""
-    with pytest.raises(NotFiniteError, match="the sparse head gave a weight that is not finite"):
-        run([[(5, 1.0)], [(token, value), (6, 1.0)]])
+    with pytest.raises(NotFiniteError, match="a lexical weight that is not finite") as caught:
+        run([[(5, 1.0)], [(token, value), (6, 1.0)], [(7, 1.0)], [(token, value)]])
+
+    assert (1, 3) == caught.value.indices
 
 
 @given(

@@ -66,5 +66,7 @@ def test_a_request_without_any_entry():
 @pytest.mark.parametrize("token", [5, 0], ids=["a word", "an ignored token"])
 def test_a_weight_that_is_not_finite_is_an_error(value, token):
     """Also where relu or the list of ignored tokens would hide it."""
-    with pytest.raises(NotFiniteError, match="not finite"):
-        merged([[(4, 1.0), (token, value)]])
+    with pytest.raises(NotFiniteError, match="not finite") as caught:
+        merged([[(5, 1.0), (4, 1.0)], [(4, 1.0), (token, value)], [(6, 1.0)]])
+
+    assert (1,) == caught.value.indices

@@ -13,7 +13,7 @@ from bgem3_backend.token_states import token_states
 def test_states_are_given_in_full_precision(dtype):
     """The same numbers, CLS and EOS included."""
     states = torch.tensor([[1.5, -2.0], [0.25, 65504.0], [0.0, 3.0]], dtype=dtype)
-    output = token_states(states)
+    output = token_states(states, torch.tensor([3]))
 
     assert torch.float32 == output.dtype
     assert states.tolist() == output.tolist()
@@ -26,5 +26,7 @@ def test_a_state_that_is_not_finite_is_an_error(row, value):
     states = torch.ones(3, 2)
     states[row, 1] = value
 
-    with pytest.raises(NotFiniteError, match="the trunk gave a hidden state that is not finite"):
-        token_states(states)
+    with pytest.raises(NotFiniteError, match="a hidden state that is not finite") as caught:
+        token_states(states, torch.tensor([2, 1]))
+
+    assert ({0: 0, 2: 1}[row],) == caught.value.indices

@@ -151,19 +151,20 @@ def test_padding_is_counted(trunk):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("of", ["dense", "hidden_states"])
-def test_an_output_with_a_bad_number_is_not_finite(of, value):
-    """One is enough, in a dense vector or in the state of any token."""
+def test_an_output_with_a_bad_number_names_its_text(of, value):
+    """One is enough, in a dense vector or in the state of any token, the last one included."""
+    lengths = np.array([4, 1], np.int32)
     output = TrunkOutput(
         {
             "dense": np.ones((2, HIDDEN_SIZE), np.float32),
             "hidden_states": np.ones((5, HIDDEN_SIZE), "f2"),
         }
     )
-    was_finite = output.is_finite
-    output.arrays[of][1, 3] = value
+    before = output.not_finite_texts(lengths)
+    output.arrays[of][-1, 3] = value
 
-    assert was_finite
-    assert not output.is_finite
+    assert [] == before
+    assert [1] == output.not_finite_texts(lengths)
 
 
 @pytest.mark.skipif(

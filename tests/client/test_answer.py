@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bgem3_client import ContractError, FakeTransport, InferRequest, InternalServerError
+from bgem3_client import ContractError, FakeTransport, InferRequest, NotFiniteError
 from bgem3_client.answer import read_answer
 from bgem3_client.encode_request import ALL_OUTPUTS, EncodeOptions
 
@@ -89,8 +89,10 @@ def test_number_that_is_not_finite_is_the_servers_failure(response, name, number
     tensor = response.tensors[name].copy()
     tensor.flat[-1] = number
 
-    with pytest.raises(InternalServerError, match=name):
+    with pytest.raises(NotFiniteError, match=name) as caught:
         read_answer(changed(response, name, tensor), OPTIONS, len(TEXTS))
+
+    assert len(TEXTS) - 1 == caught.value.index
 
 
 def test_weight_of_a_token_that_is_not_there_is_refused(response):

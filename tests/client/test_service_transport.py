@@ -30,6 +30,7 @@ from bgem3_client import (
     Limits,
     ModelInfo,
     ModelNotFoundError,
+    NotFiniteError,
     RetryPolicy,
     ServerOutOfMemoryError,
     UnavailableError,
@@ -257,6 +258,7 @@ def test_status_becomes_its_error(status, expected):
         (404, "model_not_found", ModelNotFoundError),
         (503, "out_of_memory", ServerOutOfMemoryError),
         (503, "not_ready", UnavailableError),
+        (500, "not_finite", NotFiniteError),
     ],
 )
 def test_code_tells_apart_what_shares_a_status(status, code, expected):

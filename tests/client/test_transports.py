@@ -27,6 +27,7 @@ from bgem3_client import (
     Limits,
     ModelInfo,
     ModelNotFoundError,
+    NotFiniteError,
     RetryPolicy,
     ServerOutOfMemoryError,
     UnavailableError,
@@ -266,10 +267,33 @@ def test_lack_of_memory_is_told_apart(protocol, prefix, message):
 
 
 @PROTOCOLS
+@pytest.mark.parametrize("prefix", ["", "in ensemble 'bge_m3', "])
+def test_numbers_that_are_not_finite_are_told_apart(protocol, prefix):
+    """By our models' mark; the text is named by its place in the call, and sent once."""
+    message = f"{prefix}[not_finite] [index=1] the model gave a vector that is not finite"
+    behaviour = Behaviour(code=CODES["internal"][protocol], message=message)
+
+    with pytest.raises(NotFiniteError) as caught:
+        run(
+            protocol,
+            behaviour,
+            lambda client: client.encode(["a", "b"]),
+            retries=RetryPolicy(),
+        )
+
+    assert "the model gave a vector that is not finite" == str(caught.value)
+    assert 1 == caught.value.index
+    assert ["about texts[1]"] == caught.value.__notes__
+    assert 1 == len(behaviour.headers)
+
+
+@PROTOCOLS
 @pytest.mark.parametrize(
     "message",
     [
         "the text says [out_of_memory] ",
+        "the text says [not_finite] [index=0] ",
+        "[not_finite] of no text",
         "onnx runtime error 6: indices element out of data bounds",
         "a model: Failed to allocate memory for requested buffer of size 9",
     ],

@@ -108,7 +108,7 @@ BAD_INNER_REQUESTS = [
     (
         TOKEN_TEXTS.name,
         {"input_ids": np.array([[0, 2], [0, 2]], np.int32)},
-        "'input_ids' has shape [2, 2]; the leading dimension must be 1",
+        "'input_ids' has shape [2, 2]; it must have 2 dimensions, and the leading one must be 1",
     ),
     (TRUNK.name, {"input_ids": ids(0, 5, 2), "lengths": ids(2)}, "adds up to 2 tokens, but 3"),
     (TRUNK.name, {"input_ids": ids(0, 5, 2), "lengths": ids(3, 0)}, "[index=1] 'lengths' says 0"),

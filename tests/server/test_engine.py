@@ -101,7 +101,7 @@ def test_triton_loads_the_configurations_of_the_profile(tmp_path, profile, name)
     """``config.pbtxt`` is the profile that has no name."""
     installation = Installation("triton", tmp_path / "tritonserver", tmp_path, tmp_path)
     addresses = Addresses("127.0.0.1", 1, 2, 3)
-    command = triton_command(installation, tmp_path, profile, addresses, ServeSettings())
+    command = triton_command(installation, tmp_path, profile, addresses, ServeSettings(), None)
     named = [
         argument.partition("=")[2]
         for argument in command.arguments
@@ -119,7 +119,7 @@ def test_heads_that_are_in_the_graph_are_not_loaded(tmp_path, profile, models):
     """The ensemble brings the models of its steps; the ColBERT head's is none of them."""
     installation = Installation("triton", tmp_path / "tritonserver", tmp_path, tmp_path)
     addresses = Addresses("127.0.0.1", 1, 2, 3)
-    command = triton_command(installation, tmp_path, profile, addresses, ServeSettings())
+    command = triton_command(installation, tmp_path, profile, addresses, ServeSettings(), None)
 
     assert [f"--load-model={models}"] == [
         argument for argument in command.arguments if argument.startswith("--load-model=")

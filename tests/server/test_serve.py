@@ -14,6 +14,9 @@ import tritonclient.grpc as triton_grpc
 from demo_manifest import demo_manifest
 from serve_command import answer, family, shared_memory, still_running, wait_until
 
+from bgem3_client.address import Address
+from bgem3_client.triton_key import key_headers
+
 pytestmark = pytest.mark.live
 
 # A request to a model whose process is dead fails after a second.
@@ -243,11 +246,12 @@ def test_unloaded_model_is_left_unloaded(make_repository, start_serve):
     serve = start_serve(make_repository(), "--probe-interval-seconds", "0.1")
     grpc = serve.wait_ready()["grpc"]
 
+    headers = key_headers(Address.parse(grpc))
     with triton_grpc.InferenceServerClient(grpc) as client:
-        client.unload_model("bge_m3")
+        client.unload_model("bge_m3", headers=headers)
         wait_until(lambda: "the model is not loaded" in serve.complained)
         time.sleep(0.5)  # several probes more
-        client.load_model("bge_m3")
+        client.load_model("bge_m3", headers=headers)
 
     assert answer(grpc) == 5
     assert serve.printed.count("ready: ") == 1

@@ -81,14 +81,19 @@ def read_settings(model: type[Settings], options: dict[str, Any]) -> Settings:
     try:
         return model(**given)
     except ValidationError as error:
-        prefix = model.model_config.get("env_prefix", "")
         raise click.UsageError(
             "\n".join(
-                f"{_flag(str(item['loc'][0]))} (or {prefix}{str(item['loc'][0]).upper()}): "
-                f"{item['msg']}, not {item['input']!r}"
+                _complaint(model, str(item["loc"][0]), item["msg"], item["input"])
                 for item in error.errors()
             )
         ) from error
+
+
+def _complaint(model: type[BaseSettings], name: str, message: str, value: object) -> str:
+    variable = f"{model.model_config.get('env_prefix', '')}{name.upper()}"
+    if model.model_fields[name].annotation is SecretStr:
+        return f"{variable}: {message}"  # not what it is
+    return f"{_flag(name)} (or {variable}): {message}, not {value!r}"
 
 
 def _flag(name: str) -> str:

@@ -10,12 +10,13 @@ from typing import Any, Final, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from bgem3_backend.contract import OUT_OF_MEMORY_MARK, Tensor
+from bgem3_backend.contract import NOT_FINITE_MARK, OUT_OF_MEMORY_MARK, Tensor
 from bgem3_backend.failed_allocation import is_failed_allocation
 from bgem3_client.errors import (
     ContractError,
     InternalServerError,
     InvalidInputError,
+    NotFiniteError,
     ServerError,
     ServerOutOfMemoryError,
 )
@@ -88,7 +89,8 @@ class Transport(Protocol):
     """Carries requests; raises nothing but errors of :mod:`bgem3_client.errors`.
 
     All methods run in one event loop; ``infer`` runs many times at once. A refusal that is about
-    one text is an ``InvalidInputError`` whose ``index`` counts within the request.
+    one text is an ``InvalidInputError`` whose ``index`` counts within the request; so is that of a
+    ``NotFiniteError``.
     """
 
     async def infer(self, request: InferRequest) -> InferResponse:
@@ -130,6 +132,7 @@ class TritonTransport(Transport, ConfiguredTransport, Protocol):
 # An ensemble puts its own name before the message of the step that failed.
 _ENSEMBLE: Final = r"(?:in ensemble '[^']*', )*"
 _REFUSED_TEXT: Final = re.compile(_ENSEMBLE + r"\[index=(\d+)\] ")
+_NOT_FINITE: Final = re.compile(_ENSEMBLE + re.escape(NOT_FINITE_MARK) + r"\[index=(\d+)\] ")
 _OUT_OF_MEMORY: Final = re.compile(_ENSEMBLE + re.escape(OUT_OF_MEMORY_MARK))
 # On GPUs the trunk is Triton's own backend, which puts this before what ONNX Runtime says.
 _ONNX_RUNTIME: Final = re.compile(_ENSEMBLE + r"onnx runtime error \d+: ")
@@ -149,8 +152,11 @@ def refusal(message: str) -> InvalidInputError:
 def failure(message: str) -> ServerError:
     """Return the error for a request at which the server failed.
 
-    A message about memory starts with ``[out_of_memory] ``, or it is ONNX Runtime's.
+    A message about NaN starts with ``[not_finite] [index=<i>] ``, one about memory with
+    ``[out_of_memory] ``, or it is ONNX Runtime's.
     """
+    if match := _NOT_FINITE.match(message):
+        return NotFiniteError(message[match.end() :], index=int(match.group(1)))
     if match := _OUT_OF_MEMORY.match(message):
         return ServerOutOfMemoryError(message[match.end() :])
     if (match := _ONNX_RUNTIME.match(message)) and is_failed_allocation(message):

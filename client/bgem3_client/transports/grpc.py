@@ -42,6 +42,7 @@ from bgem3_client.transports.base import (
     refusal,
     text_tensor,
 )
+from bgem3_client.triton_key import key_headers
 
 # INVALID_ARGUMENT is not here: it is the caller's mistake, and may name a text (`refusal`).
 # INTERNAL may also be a lack of memory (`failure`).
@@ -70,6 +71,8 @@ _CHANNEL_ARGUMENTS: Final = [
     # meanwhile: a server that is back would go unnoticed.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # Where a name has several addresses, all of them get requests, not the first alone.
+    ("grpc.lb_policy_name", "round_robin"),
 ]
 
 
@@ -77,7 +80,7 @@ _LONGEST_CLOSE_SECONDS: Final = 30.0
 
 
 class GrpcTransport:
-    """One HTTP/2 connection to Triton's gRPC port, opened by the first request."""
+    """An HTTP/2 connection to each address of Triton's gRPC port, opened by the first request."""
 
     def __init__(self, address: Address, headers: Mapping[str, str]) -> None:
         self._address = address
@@ -133,13 +136,15 @@ class GrpcTransport:
         """See :class:`bgem3_client.transports.TritonTransport`."""
         with self._translated():
             await self._client().register_system_shared_memory(
-                name, key, size_bytes, headers=self._headers
+                name, key, size_bytes, headers=self._headers | key_headers(self._address)
             )
 
     async def unregister_region(self, name: str) -> None:
         """See :class:`bgem3_client.transports.TritonTransport`."""
         with self._translated():
-            await self._client().unregister_system_shared_memory(name, headers=self._headers)
+            await self._client().unregister_system_shared_memory(
+                name, headers=self._headers | key_headers(self._address)
+            )
 
     async def instance_kinds(self, model: str, timeout_seconds: float | None) -> frozenset[str]:
         """See :class:`bgem3_client.transports.TritonTransport`."""

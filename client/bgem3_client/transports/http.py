@@ -41,6 +41,7 @@ from bgem3_client.transports.base import (
     refusal,
     text_tensor,
 )
+from bgem3_client.triton_key import key_headers
 
 SERVER_ERRORS: Final[Mapping[int, type[ServerError]]] = {
     401: AccessError,
@@ -117,13 +118,15 @@ class HttpTransport:
         """See :class:`bgem3_client.transports.TritonTransport`."""
         with self._translated():
             await self._client().register_system_shared_memory(
-                name, key, size_bytes, headers=self._headers
+                name, key, size_bytes, headers=self._headers | key_headers(self._address)
             )
 
     async def unregister_region(self, name: str) -> None:
         """See :class:`bgem3_client.transports.TritonTransport`."""
         with self._translated():
-            await self._client().unregister_system_shared_memory(name, headers=self._headers)
+            await self._client().unregister_system_shared_memory(
+                name, headers=self._headers | key_headers(self._address)
+            )
 
     async def instance_kinds(self, model: str, timeout_seconds: float | None) -> frozenset[str]:
         """See :class:`bgem3_client.transports.TritonTransport`."""

@@ -40,6 +40,7 @@ from bgem3_client.errors import (
     InternalServerError,
     InvalidInputError,
     ModelNotFoundError,
+    NotFiniteError,
     ServerError,
     ServerOutOfMemoryError,
     UnavailableError,
@@ -289,6 +290,8 @@ def _error(response: aiohttp.ClientResponse, content: bytes) -> BgeM3Error:
         if code == "model_not_found":
             return ModelNotFoundError(message)
         return ContractError(f"{message} (is {response.url.origin()} this project's service?)")
+    if code == "not_finite":
+        return NotFiniteError(message, problem.get("index"))
     retry_after_seconds = _seconds(response.headers.get("Retry-After", ""))
     if code == "out_of_memory" and retry_after_seconds is None:
         return ServerOutOfMemoryError(message)

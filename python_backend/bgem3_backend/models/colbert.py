@@ -45,7 +45,9 @@ class TritonPythonModel(HeadModel):
         names = set(request.requested_output_names())
         outputs = []
         if TOKEN_STATES.name in names:
-            outputs.append(output_torch(TOKEN_STATES, token_states(hidden_states)))
+            outputs.append(
+                output_torch(TOKEN_STATES, token_states(hidden_states, torch.from_numpy(lengths)))
+            )
         if names == {TOKEN_STATES.name}:
             return outputs
 

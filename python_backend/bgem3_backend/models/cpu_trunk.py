@@ -12,7 +12,7 @@ from bgem3_backend.models.metrics import (
     Gauge,
     close_metrics,
     engine_gauge,
-    not_finite_counter,
+    nonfinite_counter,
 )
 from bgem3_backend.models.model_config import ModelConfig
 from bgem3_backend.models.requests import (
@@ -60,7 +60,7 @@ class TritonPythonModel:
             "Tokens by tokens with padding, of the last run of the graph",
             TRUNK.name,
         )
-        self._not_finite = not_finite_counter(TRUNK.name)
+        self._nonfinite_texts = nonfinite_counter(TRUNK.name)
 
     def finalize(self) -> None:
         """Let go of what Triton has to take back."""
@@ -68,7 +68,7 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any] | None:
         """Answer a batch of requests, each on its own; as soon as it is computed in a large one."""
-        batch = Batch(requests, self._not_finite)
+        batch = Batch(requests, self._nonfinite_texts)
         readable = batch.read(self._read)
         tokens = sum(read.texts.input_ids.size for _, read in readable)
         if len(readable) > 1 and tokens > self._trunk.microbatch_tokens:
@@ -83,7 +83,7 @@ class TritonPythonModel:
             ):
                 position, read = readable[number]
                 with batch.answering(position):
-                    batch.answer(position, self._outputs(output, read.outputs))
+                    batch.answer(position, self._outputs(output, read))
                 waiting.remove(position)
         except Exception as error:  # noqa: BLE001 - the graph itself failed, out of memory maybe
             batch.fail_all(waiting, error)
@@ -94,10 +94,10 @@ class TritonPythonModel:
         self._padded_tokens.add(padded_tokens)
         self._efficiency.set(tokens / padded_tokens)
 
-    def _outputs(self, output: TrunkOutput, names: tuple[str, ...]) -> list[Any]:
-        if not output.is_finite:
-            raise NotFiniteError("the trunk gave a vector that is not finite")
-        return [output_array(_OUTPUTS[name], output.arrays[name]) for name in names]
+    def _outputs(self, output: TrunkOutput, read: _TrunkRequest) -> list[Any]:
+        if texts := output.not_finite_texts(read.texts.lengths):
+            raise NotFiniteError("a vector", texts)
+        return [output_array(_OUTPUTS[name], output.arrays[name]) for name in read.outputs]
 
     def _read(self, request: Any) -> _TrunkRequest:
         texts = PackedTexts(input_array(request, INPUT_IDS), input_array(request, LENGTHS))

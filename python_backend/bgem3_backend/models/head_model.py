@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from bgem3_backend.heads import LinearHead
-from bgem3_backend.models.metrics import close_metrics, not_finite_counter
+from bgem3_backend.models.metrics import close_metrics, nonfinite_counter
 from bgem3_backend.models.model_config import ModelConfig
 from bgem3_backend.models.requests import Batch
 from bgem3_backend.settings import BackendSettings
@@ -30,7 +30,7 @@ class HeadModel(ABC):
         self.linear = LinearHead.load(
             config.version_directory / self.file, torch.device(config.device)
         )
-        self._not_finite = not_finite_counter(self.name)
+        self._nonfinite_texts = nonfinite_counter(self.name)
         self.prepare(config)
 
     def finalize(self) -> None:
@@ -40,7 +40,7 @@ class HeadModel(ABC):
     @torch.inference_mode()
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer a batch of requests, each on its own."""
-        batch = Batch(requests, self._not_finite, torch.OutOfMemoryError)
+        batch = Batch(requests, self._nonfinite_texts, torch.OutOfMemoryError)
         for position, outputs in batch.read(self.outputs):
             batch.answer(position, outputs)
         return batch.responses

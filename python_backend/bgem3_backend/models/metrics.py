@@ -64,10 +64,10 @@ def close_metrics() -> None:
         _open.pop().close()
 
 
-def not_finite_counter(model: str) -> Counter:
-    """Return the counter of answers withheld because they held NaN or infinity."""
+def nonfinite_counter(model: str) -> Counter:
+    """Return the counter of texts that were not answered because of NaN or infinity."""
     return Counter(
-        "bgem3_not_finite_total", "Requests for which the model gave NaN or infinity", model
+        "bgem3_nonfinite_texts_total", "Texts for which the model gave NaN or infinity", model
     )
 
 

@@ -27,16 +27,27 @@ def input_array(request: Any, tensor: Tensor) -> npt.NDArray[Any]:
     """Return an input on the host, batch dimension taken off.
 
     Raises:
-        InvalidRequestError: The leading dimension is not 1.
+        InvalidRequestError: The leading dimension is not 1, or is missing.
     """
     array: npt.NDArray[Any] = pb_utils.get_input_tensor_by_name(request, tensor.name).as_numpy()
-    if array.shape[0] != 1:
-        raise InvalidRequestError(
-            f"'{tensor.name}' has shape {list(array.shape)}; the leading dimension must be 1: "
-            "texts go side by side in one row"
-        )
+    check_row(tensor, array.shape)
     row: npt.NDArray[Any] = array[0]
     return row
+
+
+def check_row(tensor: Tensor, shape: Sequence[int]) -> None:
+    """Hold an input to one row of the contract's rank.
+
+    Raises:
+        InvalidRequestError: Another rank, or not one row. Triton 24.10 takes a leading dimension
+            of 0, checks the rest, and hands over the rest alone.
+    """
+    rank = 1 + len(tensor.dims)
+    if len(shape) != rank or shape[0] != 1:
+        raise InvalidRequestError(
+            f"'{tensor.name}' has shape {list(shape)}; it must have {rank} dimensions, and the "
+            "leading one must be 1: texts go side by side in one row"
+        )
 
 
 def output_array(tensor: Tensor, value: npt.NDArray[Any]) -> Any:
@@ -60,20 +71,20 @@ class Batch:
     def __init__(
         self,
         requests: Sequence[Any],
-        not_finite: Counter | None = None,
+        nonfinite_texts: Counter | None = None,
         memory_error: type[Exception] = MemoryError,
     ) -> None:
         """Take a batch.
 
         Args:
             requests: As Triton hands them over.
-            not_finite: Counts the answers that would have held NaN or infinity.
+            nonfinite_texts: Counts the texts for which the model gave NaN or infinity.
             memory_error: What the model's library raises when it gets no memory, beside Python's
                 own error (which is NumPy's too, and what ``std::bad_alloc`` becomes on its way out
                 of an extension).
         """
         self._requests = requests
-        self._not_finite = not_finite
+        self._nonfinite_texts = nonfinite_texts
         self._memory_errors = (MemoryError, memory_error)
         self._responses: list[Any] = [None] * len(requests)
         self._sends_each = False
@@ -135,8 +146,8 @@ class Batch:
         message = str(error)
         if isinstance(error, InvalidRequestError):
             code = pb_utils.TritonError.INVALID_ARG
-        elif isinstance(error, NotFiniteError) and self._not_finite is not None:
-            self._not_finite.add(1)
+        elif isinstance(error, NotFiniteError) and self._nonfinite_texts is not None:
+            self._nonfinite_texts.add(len(error.indices))
         elif not isinstance(error, ModelError):
             pb_utils.Logger.log_error("".join(traceback.format_exception(error)))
             if isinstance(error, self._memory_errors) or is_failed_allocation(str(error)):

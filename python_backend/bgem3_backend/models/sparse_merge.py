@@ -13,7 +13,7 @@ from bgem3_backend.contract import (
     SPARSE_VALUES,
     TOKEN_WEIGHTS,
 )
-from bgem3_backend.models.metrics import close_metrics, not_finite_counter
+from bgem3_backend.models.metrics import close_metrics, nonfinite_counter
 from bgem3_backend.models.model_config import ModelConfig
 from bgem3_backend.models.requests import Batch, input_array, output_array
 from bgem3_backend.packed_texts import PackedTexts, check_ids, check_lengths
@@ -29,7 +29,7 @@ class TritonPythonModel:
         self._max_length_tokens = config.integer("max_length_tokens")
         self._vocabulary_size = config.integer("vocabulary_size")
         self._merge = SparseMerge(config.integers("ignored_token_ids"), self._vocabulary_size)
-        self._not_finite = not_finite_counter(SPARSE_MERGE.name)
+        self._nonfinite_texts = nonfinite_counter(SPARSE_MERGE.name)
 
     def finalize(self) -> None:
         """Let go of what Triton has to take back."""
@@ -37,7 +37,7 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer a batch of requests, each on its own."""
-        batch = Batch(requests, self._not_finite)
+        batch = Batch(requests, self._nonfinite_texts)
         for position, outputs in batch.read(self._outputs):
             batch.answer(position, outputs)
         return batch.responses

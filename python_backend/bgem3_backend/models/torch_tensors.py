@@ -8,7 +8,7 @@ import torch
 import triton_python_backend_utils as pb_utils
 
 from bgem3_backend.contract import Tensor
-from bgem3_backend.errors import InvalidRequestError
+from bgem3_backend.models.requests import check_row
 from bgem3_backend.packed_texts import Int32Array
 
 
@@ -16,7 +16,7 @@ def input_integers(request: Any, tensor: Tensor) -> Int32Array:
     """Return an INT32 input of a model whose other inputs may be on a GPU: [n], on the host.
 
     Raises:
-        InvalidRequestError: The leading dimension is not 1.
+        InvalidRequestError: The leading dimension is not 1, or is missing.
     """
     array: Int32Array = input_torch(request, tensor).cpu().numpy()
     return array
@@ -26,14 +26,11 @@ def input_torch(request: Any, tensor: Tensor) -> torch.Tensor:
     """Return an input where it is, host or GPU, not copied, batch dimension taken off.
 
     Raises:
-        InvalidRequestError: The leading dimension is not 1.
+        InvalidRequestError: The leading dimension is not 1, or is missing.
     """
     found = pb_utils.get_input_tensor_by_name(request, tensor.name)
     value = torch.utils.dlpack.from_dlpack(found.to_dlpack())
-    if value.shape[0] != 1:
-        raise InvalidRequestError(
-            f"'{tensor.name}' has shape {list(value.shape)}; the leading dimension must be 1"
-        )
+    check_row(tensor, value.shape)
     return value[0]
 
 

@@ -9,8 +9,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from bgem3_backend.contract import DENSE, HIDDEN_STATES, TRUNK, Dim, Tensor
-from bgem3_backend.packed_texts import Int32Array, PackedTexts
+from bgem3_backend.contract import (
+    DENSE,
+    HIDDEN_STATES,
+    TRUNK,
+    TRUNK_WITH_HEADS,
+    Dim,
+    Tensor,
+)
+from bgem3_backend.packed_texts import Int32Array, PackedTexts, texts_with
 from bgem3_backend.trunk.engine import FASTEST_MICROBATCH_TOKENS, Output, TrunkEngine
 from bgem3_backend.trunk.microbatches import plan_microbatches
 
@@ -19,6 +26,9 @@ _ROWS_OF_TEXTS: Final[dict[Dim, Callable[[Int32Array], Int32Array]]] = {
     "N": np.ones_like,
     "T": lambda lengths: lengths,
     "C": lambda lengths: lengths - 1,
+}
+_DIMS: Final = {
+    tensor.name: tensor.dims[0] for model in (TRUNK, TRUNK_WITH_HEADS) for tensor in model.outputs
 }
 
 
@@ -42,14 +52,22 @@ class TrunkOutput:
         """FP32 or FP16 [T, H]."""
         return self.arrays[HIDDEN_STATES.name]
 
-    @property
-    def is_finite(self) -> bool:
-        """Whether every number is.
+    def not_finite_texts(self, lengths: Int32Array) -> list[int]:
+        """Return the positions of the texts with NaN or infinity anywhere: none, mostly.
 
         The heads look at the hidden states too; but what one step refuses, two cannot refuse at
         once, which Triton 24.10 does not bear.
+
+        Args:
+            lengths: [N], tokens of each text of the request.
         """
-        return all(bool(np.isfinite(array).all()) for array in self.arrays.values())
+        texts: set[int] = set()
+        for name, array in self.arrays.items():
+            finite = np.isfinite(array)
+            if not finite.all():
+                bad = ~finite.reshape(array.shape[0], -1).all(axis=1)
+                texts |= set(texts_with(bad, _ROWS_OF_TEXTS[_DIMS[name]](lengths)))
+        return sorted(texts)
 
 
 class Trunk:

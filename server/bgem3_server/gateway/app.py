@@ -25,6 +25,7 @@ from bgem3_server.gateway.calls.validation import invalid_input
 from bgem3_server.gateway.dialects import (
     collections,
     index,
+    index_files,
     native,
     openai,
     rerank,
@@ -45,6 +46,7 @@ _PARTS: Final = (
     token_counts,
     search,
     index,
+    index_files,
     collections,
     openai,
     tei,

@@ -89,6 +89,7 @@ class Gateway:
         metrics = Metrics(CollectorRegistry())
         model = read_model_card(settings)
         metrics.show_build(model)
+        metrics.show_limits(settings)
         cache = ResultCache(settings.cache_bytes, metrics)
         computed = ComputedTexts(client, scheduler, cache, metrics)
         encoder = Encoder(client, counter, scheduler, memory, computed, settings)

@@ -37,6 +37,17 @@ class GatewaySettings(BaseSettings):
     )
     max_texts: int = Field(2048, ge=1, description="Most texts in one HTTP request.")
     max_body_bytes: int = Field(16 * _MIB, ge=1024, description="Most bytes in one HTTP request.")
+    max_upload_bytes: int = Field(
+        256 * _MIB,
+        ge=1024,
+        description="Most bytes in one request of files to /index/files; they are written to the "
+        "folder for temporary files (TMPDIR), for 16 requests at once.",
+    )
+    max_file_bytes: int = Field(
+        64 * _MIB,
+        ge=1024,
+        description="Most bytes in one of these files; larger ones are skipped.",
+    )
     max_load_tokens: int = Field(
         524_288,
         ge=8192,

@@ -15,6 +15,7 @@ from bgem3_backend.contract import ENSEMBLE
 from bgem3_server.settings import Profile, ServeSettings
 from bgem3_server.triton.addresses import Addresses
 from bgem3_server.triton.installation import Installation
+from bgem3_server.triton.key import closing_arguments
 
 _HEADS_IN_THE_GRAPH: Final = ("cpu_heads", "gpu_heads")
 
@@ -26,6 +27,7 @@ class TritonCommand:
     Attributes:
         server_id: The name it answers with, so that no other server is taken for it.
         shared_memory_prefix: What the names of its regions in ``/dev/shm`` begin with.
+        key: To what it keeps closed, to be hidden in its command line when it is up; or None.
     """
 
     arguments: tuple[str, ...]
@@ -33,6 +35,7 @@ class TritonCommand:
     addresses: Addresses
     server_id: str
     shared_memory_prefix: str
+    key: str | None
 
 
 def triton_command(
@@ -41,6 +44,7 @@ def triton_command(
     profile: Profile,
     addresses: Addresses,
     settings: ServeSettings,
+    key: str | None,
     extra_arguments: tuple[str, ...] = (),
 ) -> TritonCommand:
     """Return how to start Triton on ``repository``.
@@ -51,6 +55,7 @@ def triton_command(
         profile: Which configuration of the models to load.
         addresses: Where to listen.
         settings: Time to stop and log level are read from it.
+        key: What callers of the closed endpoints have to send; None closes none.
         extra_arguments: Further options of ``tritonserver``, put last, so that they win.
     """
     server_id = f"bgem3-{uuid4().hex[:12]}"
@@ -76,6 +81,7 @@ def triton_command(
         f"--metrics-port={addresses.metrics_port}",
         f"--exit-timeout-secs={settings.stop_timeout_seconds}",
         f"--log-verbose={int(settings.log_level == 'verbose')}",
+        *(closing_arguments(key) if key is not None else ()),
     ]
     if profile != "gpu":
         arguments.append(f"--model-config-name={profile}")
@@ -91,6 +97,7 @@ def triton_command(
         addresses=addresses,
         server_id=server_id,
         shared_memory_prefix=server_id,
+        key=key,
     )
 
 

@@ -66,6 +66,16 @@ class Launching:
 
 
 @dataclass(frozen=True)
+class KeyProblem:
+    """The key to Triton's closed endpoints is not where it should be, or where it should not be."""
+
+    problem: str
+
+    def __str__(self) -> str:
+        return f"warning: the key to Triton's closed endpoints {self.problem}"
+
+
+@dataclass(frozen=True)
 class Ready:
     """Triton answers; after every start."""
 
@@ -134,4 +144,15 @@ class Stopped:
         return "stopped" if self.drained else "stopped by force: requests in flight were cut off"
 
 
-Event = Starting | Batching | Launching | Ready | Ailing | Absent | Restarting | Stopping | Stopped
+Event = (
+    Starting
+    | Batching
+    | Launching
+    | KeyProblem
+    | Ready
+    | Ailing
+    | Absent
+    | Restarting
+    | Stopping
+    | Stopped
+)

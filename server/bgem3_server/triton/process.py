@@ -15,6 +15,7 @@ from typing import Final
 from bgem3_server.errors import ReadyTimeoutError, StartError
 from bgem3_server.settings import ServeSettings
 from bgem3_server.triton.command import TritonCommand
+from bgem3_server.triton.key import hide_in_command_line
 from bgem3_server.triton.log import (
     LogCollector,
     LogLine,
@@ -37,6 +38,9 @@ class TritonProcess:
     """A running ``tritonserver`` in a session of its own.
 
     The thread that makes it must outlive it: the kernel ends Triton with that thread.
+
+    Attributes:
+        key_problem: Why the key is still in Triton's command line; None once it is not.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class TritonProcess:
         self._signalling = threading.Lock()  # of the two below: signals come from other threads
         self._asked_to_end = False
         self._reaped = False
+        self.key_problem: OSError | None = None
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-I", "-S", str(Path(__file__).with_name("leash.py"))),
@@ -87,7 +92,12 @@ class TritonProcess:
         """
         deadline = time.monotonic() + self._settings.ready_timeout_seconds
         model: ServedModel | None = None
+        is_hidden = False
         while not interrupted():
+            if not is_hidden and self._log.lines:
+                is_hidden = True  # Triton has read its options before it says anything
+                if self.command.key is not None:
+                    self._hide_key(self.command.key)
             if self.has_ended():
                 self.stop(drain_seconds=0)
                 raise start_failure(self._log.lines, _exit_text(self._process.wait()))
@@ -152,6 +162,12 @@ class TritonProcess:
     def ending(self) -> str:
         """Return, after :meth:`stop`, how Triton ended and what it printed last."""
         return ": ".join([_exit_text(self._process.wait()), *last_words(self._log.lines, 1)])
+
+    def _hide_key(self, key: str) -> None:
+        try:
+            hide_in_command_line(self.pid, key)
+        except OSError as error:
+            self.key_problem = error
 
     def _has_its_ports(self) -> bool:
         """Tell whether Triton got all its ports: it answers on one before it binds the next.

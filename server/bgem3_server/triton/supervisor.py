@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bgem3_client.triton_key import VARIABLE
 from bgem3_export.manifest import Manifest
 from bgem3_server.errors import GaveUpError, PortInUseError, StartError
 from bgem3_server.repository import read_repository
@@ -23,6 +24,7 @@ from bgem3_server.triton.events import (
     Absent,
     Ailing,
     Event,
+    KeyProblem,
     Launching,
     Ready,
     Restarting,
@@ -32,6 +34,7 @@ from bgem3_server.triton.events import (
 )
 from bgem3_server.triton.gpus import visible_gpus
 from bgem3_server.triton.installation import Installation, find_installation
+from bgem3_server.triton.key import KeyFiles, make_key
 from bgem3_server.triton.log import LogLine
 from bgem3_server.triton.probe import Finding, Health
 from bgem3_server.triton.process import TritonProcess
@@ -95,6 +98,8 @@ class Supervisor:
         self._extra_arguments = extra_arguments
         self._stopping = threading.Event()
         self._process: TritonProcess | None = None
+        self._key = make_key(settings)  # the same after a restart: clients keep what they have read
+        self._key_files = KeyFiles()
         self._lock = threading.Lock()  # no start after a stop, no signal after the end
 
     def start(self) -> None:
@@ -121,6 +126,7 @@ class Supervisor:
                 self._serve()
             finally:
                 self._end(drain_seconds=0)
+                self._key_files.remove()
         except BaseException as error:  # noqa: BLE001 - raised where the future is waited for
             if not self.ready.done():
                 self.ready.set_exception(error)
@@ -194,9 +200,12 @@ class Supervisor:
             plan.profile.profile,
             addresses,
             self._settings,
+            self._key,
             self._extra_arguments,
         )
         self._on_event(Launching(addresses))
+        if self._key is not None:
+            self._keep_key(self._key, addresses)
         with self._lock:
             if self._stopping.is_set():
                 return None
@@ -209,11 +218,25 @@ class Supervisor:
         if model is None:
             self._end(drain_seconds=0)
             return None
+        if process.key_problem is not None:
+            self._on_event(
+                KeyProblem(
+                    "stays in its command line, which everybody on this machine can read: "
+                    f"{process.key_problem}"
+                )
+            )
         ready = Ready(addresses, model, plan.manifest, plan.profile)
         if not self.ready.done():
             self.ready.set_result(ready)
         self._on_event(ready)
         return process
+
+    def _keep_key(self, key: str, addresses: Addresses) -> None:
+        """Write the key where this user's clients find it; without it they are strangers."""
+        try:
+            self._key_files.write(key, (addresses.grpc_port, addresses.http_port))
+        except OSError as error:
+            self._on_event(KeyProblem(f"cannot be kept for clients ({error}); set {VARIABLE}"))
 
     def _watch(self, process: TritonProcess) -> _Failure | None:
         """Wait until Triton fails; None when it is to stop."""

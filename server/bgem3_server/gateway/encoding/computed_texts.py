@@ -11,9 +11,10 @@ from typing import Final
 
 from opentelemetry import trace
 
-from bgem3_client import AsyncClient, Embeddings, InvalidInputError
+from bgem3_client import AsyncClient, Embeddings
 from bgem3_client.embeddings import Embedding
 from bgem3_client.encode_request import EncodeOptions
+from bgem3_client.errors import TEXT_ERRORS
 from bgem3_server.gateway.calls.caching import Caching
 from bgem3_server.gateway.calls.call import Call
 from bgem3_server.gateway.calls.error_table import error_kind
@@ -193,6 +194,7 @@ async def _answered(wanted: WantedTexts, texts: Sequence[str]) -> None:
     Raises:
         InvalidInputError: A part that the request itself has sent was refused for a text;
             ``index`` is the text's among ``texts``.
+        NotFiniteError: The same where the model gave NaN or infinity for a text.
         ServerError: Such a part has failed.
     """
     # Not gather: it would cancel what Triton is at work on.
@@ -200,9 +202,9 @@ async def _answered(wanted: WantedTexts, texts: Sequence[str]) -> None:
         await asyncio.wait(wanted.parts, return_when=asyncio.FIRST_EXCEPTION)
     for task, part in wanted.parts.items():
         if task.done() and (error := task.exception()):
-            if isinstance(error, InvalidInputError) and error.index is not None:
+            if isinstance(error, TEXT_ERRORS) and error.index is not None:
                 index = texts.index(part[error.index].text)
-                raise InvalidInputError(str(error), index) from error
+                raise type(error)(str(error), index) from error
             raise error
     if (
         others := {text.task for text in wanted.texts if text.task is not None}
@@ -216,7 +218,7 @@ def indices_in(texts: Sequence[str], others: Sequence[str]) -> Iterator[None]:
     """Have an error about one of ``others`` name the first of ``texts`` that is the same."""
     try:
         yield
-    except InvalidInputError as error:
+    except TEXT_ERRORS as error:
         if error.index is None:
             raise
         raise type(error)(str(error), texts.index(others[error.index])) from error

@@ -19,6 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from bgem3_server.gateway.model_card import ModelCard
+from bgem3_server.gateway.settings import GatewaySettings
 
 # From a cached short query to a long document on a CPU.
 _SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
@@ -124,6 +125,30 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.max_load_tokens = Gauge(
+            "bgem3_max_load_tokens",
+            "Tokens that may wait or run at once",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.max_in_flight_tokens = Gauge(
+            "bgem3_max_in_flight_tokens",
+            "Tokens that Triton may have at once",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.max_result_bytes = Gauge(
+            "bgem3_max_result_bytes",
+            "Memory that answers may take until sent",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.max_cache_bytes = Gauge(
+            "bgem3_max_cache_bytes",
+            "Memory that the cache may take; 0 without one",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self.build = Gauge(
             "bgem3_build_info",
             "1, with what is running",
@@ -139,6 +164,13 @@ class Metrics:
         self.build.labels(
             version("bgem3-triton"), model.name, model.revision, str(model.demo).lower()
         ).set(1)
+
+    def show_limits(self, settings: GatewaySettings) -> None:
+        """Say what the figures of load are held against."""
+        self.max_load_tokens.set(settings.max_load_tokens)
+        self.max_in_flight_tokens.set(settings.max_in_flight_tokens)
+        self.max_result_bytes.set(settings.max_result_bytes)
+        self.max_cache_bytes.set(settings.cache_bytes)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Return all figures, and their content type.

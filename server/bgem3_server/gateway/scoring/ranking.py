@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from bgem3_backend.contract import MAX_POSITIONS_TOKENS
 from bgem3_client.embeddings import Embeddings
 from bgem3_client.encode_request import ALL_OUTPUTS, EncodeOptions, Output
-from bgem3_client.errors import InvalidInputError, UnavailableError
+from bgem3_client.errors import TEXT_ERRORS, UnavailableError
 from bgem3_client.pair_scores import Weights
 from bgem3_client.scores import colbert_score, dense_score, lexical_score
 from bgem3_server.gateway.calls.call import Call
@@ -262,7 +262,7 @@ class _Ranking:
         """Have an error about one of these texts say which one of the caller's it is."""
         try:
             yield
-        except InvalidInputError as error:
+        except TEXT_ERRORS as error:
             if error.index is None:
                 raise
             text = texts[error.index]
