@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 MODEL ?= demo
 SERVICE ?= http://127.0.0.1:33330
 REPOSITORY ?= models/$(notdir $(MODEL))
+AUDIT := .venv-audit
+PACKAGES := client export python_backend retrieval server benchmarks
 SOURCES := client export python_backend retrieval server tests benchmarks
 
 .DEFAULT_GOAL := help
@@ -119,6 +121,36 @@ lock: install ## Write constraints.txt anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
 		--no-annotate --no-header --quiet --output-file constraints.txt
 
+# The tools of the audit have an environment of their own: what they need is not ours to audit.
+$(AUDIT)/installed: Makefile
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet bandit==1.9.4 cyclonedx-bom==7.5.0 pip-audit==2.10.1
+	@touch $@
+
+.PHONY: audit
+audit: audit-code licences sbom audit-advisories ## Look for unsafe code, odd licences and known vulnerabilities
+
+.PHONY: audit-code
+audit-code: $(AUDIT)/installed ## Look for unsafe code with bandit
+	$(AUDIT)/bin/bandit --quiet --configfile pyproject.toml --severity-level medium --recursive $(PACKAGES)
+
+.PHONY: audit-advisories
+audit-advisories: $(AUDIT)/installed ## Compare constraints.txt with the known vulnerabilities (needs the network)
+	$(AUDIT)/bin/pip-audit --strict --progress-spinner off --disable-pip --no-deps \
+		--requirement constraints.txt
+
+.PHONY: licences
+licences: install ## Check the licences of what the package needs to run, and write out/licences.md
+	$(BIN)/python -m pytest --quiet tests/audit
+	@mkdir -p out
+	$(BIN)/python tests/audit/licences.py > out/licences.md
+
+.PHONY: sbom
+sbom: install $(AUDIT)/installed ## Write out/sbom.json: what is installed in .venv, as CycloneDX
+	@mkdir -p out
+	$(AUDIT)/bin/cyclonedx-py environment $(VENV) --pyproject pyproject.toml \
+		--output-reproducible --output-format JSON --output-file out/sbom.json
+
 .PHONY: clean
 clean: ## Remove what was made in this folder (not the cache of models)
-	rm -rf $(VENV) models out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(AUDIT) models out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

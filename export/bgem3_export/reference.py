@@ -52,7 +52,7 @@ class Reference:
         logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         self._device = device
-        model: Any = XLMRobertaModel.from_pretrained(
+        model: Any = XLMRobertaModel.from_pretrained(  # a folder  # nosec B615
             checkpoint.directory, add_pooling_layer=False, dtype=torch.float32
         )
         self._model = model.eval().to(device)

@@ -43,7 +43,7 @@ class OptimumOnnx(protocol.System):
         self._max_length = max_length
         session_options = onnxruntime.SessionOptions()
         session_options.intra_op_num_threads = threads
-        self._tokenizer = AutoTokenizer.from_pretrained(str(checkpoint))
+        self._tokenizer = AutoTokenizer.from_pretrained(str(checkpoint))  # a folder  # nosec B615
         self._model = ORTModelForFeatureExtraction.from_pretrained(
             options["files"],
             provider="CPUExecutionProvider",

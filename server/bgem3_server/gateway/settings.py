@@ -21,7 +21,8 @@ class GatewaySettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="BGEM3_", frozen=True)
 
     host: str = Field(
-        "0.0.0.0",  # noqa: S104 - a service for others; Triton's own ports stay on loopback
+        # A service for others; Triton's own ports stay on loopback.
+        "0.0.0.0",  # noqa: S104  # nosec B104
         description="The address the HTTP service listens on; 127.0.0.1 keeps it to this machine.",
     )
     port: int = Field(33330, ge=0, le=65535, description="Its port; 0 picks a free one.")

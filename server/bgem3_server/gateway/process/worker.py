@@ -21,7 +21,7 @@ from bgem3_server.gateway.settings import GatewaySettings
 def main() -> None:
     """Serve until told to stop."""
     listener, reports = (int(argument) for argument in sys.argv[1:])
-    settings = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
+    settings = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent  # nosec B301
     assert isinstance(settings, GatewaySettings)
     try:
         ending = run_service(settings, socket.socket(fileno=listener), Reports(reports).tell)
