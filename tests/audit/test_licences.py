@@ -28,7 +28,7 @@ ALLOWED = {
 # By name, what it says and why it may stay. NVIDIA's libraries come with PyTorch for CUDA: they may
 # be used and shipped with an application under NVIDIA's terms, and are not open source.
 EXCEPTIONS = {
-    "pypdfium2": "its own licences are on the list; those of PDFium's libraries come with its wheel",
+    "pypdfium2": "its own are on the list; those of the libraries in PDFium come with the wheel",
 }
 NVIDIA_LIBRARIES = ("nvidia-cu", "nvidia-nccl", "nvidia-nv", "cuda-")
 
