@@ -7,14 +7,14 @@ import json
 import ssl
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 from fake_triton import Behaviour, grpc_server
+from waiting import wait_until
 
 
 @contextmanager
@@ -74,14 +74,6 @@ class GatewayProcess:
         return (
             "http://127.0.0.1:" + self.printed.splitlines()[0].partition(" (")[0].rpartition(":")[2]
         )
-
-
-def wait_until(condition: Callable[[], bool], timeout_seconds: float = 30) -> None:
-    """Wait for a condition; fail when it does not come true in time."""
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.02)
 
 
 def embed(url: str, text: str = "hello", verify: ssl.SSLContext | bool = False) -> httpx.Response:

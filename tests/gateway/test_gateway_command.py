@@ -18,7 +18,8 @@ import httpx
 import psutil
 import pytest
 from fake_triton import Behaviour
-from gateway_command import GatewayProcess, embed, fake_triton, wait_until
+from gateway_command import GatewayProcess, embed, fake_triton
+from waiting import wait_until
 
 BGEM3 = Path(sys.executable).with_name("bgem3")
 Start = Callable[..., GatewayProcess]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from types import SimpleNamespace
 
 import httpx
@@ -14,6 +13,7 @@ import pytest
 from live_server import live_triton
 from live_service import live_service
 from starlette.testclient import TestClient
+from waiting import wait_until
 
 from bgem3_client import FakeTransport, UnavailableError
 from bgem3_server.gateway.app import create_app
@@ -24,13 +24,6 @@ from bgem3_server.gateway.settings import GatewaySettings
 MIB = 1024 * 1024
 
 
-def wait_for(condition: Callable[[], bool], timeout_seconds: float = 30) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.02)
-
-
 def gateway_of(client: TestClient) -> Gateway:
     return client.app.state.gateway
 
@@ -38,7 +31,7 @@ def gateway_of(client: TestClient) -> Gateway:
 def test_health_of_a_ready_service():
     """All of it, in one place; no GPU, no entry for one."""
     with TestClient(create_app(GatewaySettings(), FakeTransport(colbert_size=8))) as client:
-        wait_for(lambda: client.get("/health").status_code == 200)
+        wait_until(lambda: client.get("/health").status_code == 200)
         health = client.get("/health").json()
 
     assert {
@@ -64,7 +57,7 @@ def test_health_while_the_model_loads():
     """503, so that a health check needs to look at nothing else; the body says why."""
     transport = FakeTransport(script=[UnavailableError("connection refused")] * 100)
     with TestClient(create_app(GatewaySettings(), transport)) as client:
-        wait_for(lambda: "refused" in client.get("/health").text)
+        wait_until(lambda: "refused" in client.get("/health").text)
         health, ready, live = (client.get(f"/health{path}") for path in ("", "/ready", "/live"))
 
     assert [503, 503, 200] == [health.status_code, ready.status_code, live.status_code]
@@ -133,12 +126,12 @@ def test_health_shows_the_gpus(monkeypatch):
     nvml.install(monkeypatch)
     monkeypatch.setattr(gpu, "_INTERVAL_SECONDS", 0.02)
     with TestClient(create_app(GatewaySettings(), FakeTransport())) as client:
-        wait_for(lambda: "gpu_1" in client.get("/health").json())
+        wait_until(lambda: "gpu_1" in client.get("/health").json())
         health = client.get("/health").json()
         nvml.broken = True
-        wait_for(lambda: "gpu_0" not in client.get("/health").json())
+        wait_until(lambda: "gpu_0" not in client.get("/health").json())
         nvml.broken = False
-        wait_for(lambda: "gpu_0" in client.get("/health").json())
+        wait_until(lambda: "gpu_0" in client.get("/health").json())
 
     assert {
         "name": "GPU number 0",
@@ -158,7 +151,7 @@ def test_health_shows_a_real_gpu():
     except pynvml.NVMLError as error:
         pytest.skip(f"no GPU: {error}")
     with TestClient(create_app(GatewaySettings(), FakeTransport())) as client:
-        wait_for(lambda: "gpu_0" in client.get("/health").json())
+        wait_until(lambda: "gpu_0" in client.get("/health").json())
         health = client.get("/health").json()
 
     assert 0 < health["gpu_0"]["memory_used_mb"] <= health["gpu_0"]["memory_total_mb"]
@@ -172,7 +165,7 @@ def test_health_answers_at_once_while_triton_is_silent():
         statuses = [client.get(path).status_code for path in ("/health", "/metrics")]
         assert time.monotonic() - began < 1
 
-        wait_for(lambda: "not answered" in client.get("/health/ready").text)
+        wait_until(lambda: "not answered" in client.get("/health/ready").text)
 
     assert [503, 200] == statuses
 
@@ -206,7 +199,7 @@ def test_health_in_front_of_triton(triton, demo_repository):
     """The sizes are those of the demo model, the device is what its configuration says."""
     settings = GatewaySettings(triton=triton.grpc, tokenizer=demo_repository)
     with live_service(settings) as url, httpx.Client(base_url=url) as service:
-        wait_for(lambda: service.get("/health/ready").status_code == 200)
+        wait_until(lambda: service.get("/health/ready").status_code == 200)
         health = service.get("/health").json()
 
     assert (384, 384, "cpu", True) == (
@@ -225,9 +218,9 @@ def test_killed_model_process_makes_it_unready_though_triton_calls_itself_ready(
             triton=addresses.grpc, tokenizer=demo_repository, ready_interval_seconds=0.2
         )
         with live_service(settings) as url, httpx.Client(base_url=url, timeout=30) as service:
-            wait_for(lambda: service.get("/health/ready").status_code == 200)
+            wait_until(lambda: service.get("/health/ready").status_code == 200)
             _model_process(addresses.grpc_port, "bge_m3_sparse").kill()
-            wait_for(lambda: service.get("/health/ready").status_code == 503)
+            wait_until(lambda: service.get("/health/ready").status_code == 503)
 
             reason = service.get("/health/ready").json()["reason"]
             metrics = service.get("/metrics").text

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
 import tritonclient.grpc as triton_grpc
+from waiting import wait_until
 
 
 def answer(grpc_address: str, text: str = "hello", timeout_seconds: float = 20) -> int:
@@ -73,14 +72,6 @@ class Serve:
     def wait_exit(self, timeout_seconds: float = 20) -> int:
         """Return its exit status."""
         return self.process.wait(timeout_seconds)
-
-
-def wait_until(condition: Callable[[], bool], timeout_seconds: float = 30) -> None:
-    """Wait for a condition; fail when it does not come true in time."""
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.02)
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:

@@ -12,7 +12,8 @@ import psutil
 import pytest
 import tritonclient.grpc as triton_grpc
 from demo_manifest import demo_manifest
-from serve_command import answer, family, shared_memory, still_running, wait_until
+from serve_command import answer, family, shared_memory, still_running
+from waiting import wait_until
 
 from bgem3_client.address import Address
 from bgem3_client.triton_key import key_headers

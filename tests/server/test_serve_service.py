@@ -12,8 +12,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from serve_command import Serve, family, still_running, wait_until
+from serve_command import Serve, family, still_running
 from span_collector import SpanCollector, span_collector
+from waiting import wait_until
 
 pytestmark = pytest.mark.live
 

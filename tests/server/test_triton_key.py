@@ -10,6 +10,7 @@ import click
 import pytest
 from live_server import QUIET, live_triton
 from tiny_model import write_tiny_model
+from waiting import wait_until
 
 from bgem3_client.address import Address
 from bgem3_client.cache_folder import cache_folder
@@ -82,6 +83,7 @@ def test_a_secret_is_hidden_in_a_childs_command_line() -> None:
     command = [sys.executable, "-c", "input()", f"--key={SECRET}", "--other"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
         line = Path(f"/proc/{child.pid}/cmdline")
+        wait_until(lambda: SECRET.encode() in line.read_bytes())  # it may still be starting
         hide_in_command_line(child.pid, SECRET)
         seen = line.read_bytes().split(b"\0")
         with pytest.raises(OSError, match="shows no command line with it"):
