@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from bgem3_client.client import Client
+    from bgem3_client.limits import Limits
     from bgem3_retrieval.stores.store import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -21,7 +22,8 @@ _SERVICE_KEY_VARIABLE: Final = "BGEM3_API_KEY"
 # A server that crashed is back within a minute or so; a long run waits for it.
 _ATTEMPTS: Final = 20
 # The first request is not that patient: more likely there is no server.
-_READY_SECONDS: Final = 5.0
+READY_SECONDS: Final = 5.0
+"""How long a server may take to answer the first time."""
 
 
 def url_option(command: Command) -> Command:
@@ -51,25 +53,35 @@ def store_option(command: Command) -> Command:
     )(command)
 
 
-def connect(url: str, say: Callable[[str], None] | None = None) -> Client:
+def connect(
+    url: str, say: Callable[[str], None] | None = None, limits: Limits | None = None
+) -> Client:
     """Return a client for long runs; nothing is sent yet.
 
     Args:
         url: The server's.
         say: Told when the server is waited for, and when it is back.
+        limits: The client's; None for the usual ones.
 
     Raises:
         InvalidInputError: The url is none.
     """
     from bgem3_client.client import Client
+    from bgem3_client.limits import Limits
     from bgem3_retrieval.outage import Outage, SaidRetries
 
-    key = os.environ.get(_SERVICE_KEY_VARIABLE)
     return Client(
         url,
+        limits=limits or Limits(),
         retries=SaidRetries(attempts=_ATTEMPTS, outage=None if say is None else Outage(url, say)),
-        headers={"authorization": f"Bearer {key}"} if key else None,
+        headers=service_headers(),
     )
+
+
+def service_headers() -> dict[str, str] | None:
+    """Return what shows the HTTP service this user's key, if the environment has one."""
+    key = os.environ.get(_SERVICE_KEY_VARIABLE)
+    return {"authorization": f"Bearer {key}"} if key else None
 
 
 def wait_until_ready(client: Client) -> None:
@@ -82,7 +94,7 @@ def wait_until_ready(client: Client) -> None:
     from bgem3_client.errors import DeadlineError, UnavailableError
 
     try:
-        client.wait_until_ready(_READY_SECONDS)
+        client.wait_until_ready(READY_SECONDS)
     except DeadlineError as error:
         raise UnavailableError(
             f"{error}. Start a server with 'bgem3 serve', or say where one is: --url or BGEM3_URL"

@@ -27,7 +27,7 @@ def encode_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EncodeCom
     monkeypatch.chdir(tmp_path)
     command = EncodeCommand(tmp_path, FakeTransport())
 
-    def connect(url: str, limits: Limits, say: Callable[[str], None]) -> Client:
+    def connect(url: str, say: Callable[[str], None], limits: Limits) -> Client:
         return Client(transport=command.transport, limits=limits, retries=RetryPolicy(attempts=1))
 
     monkeypatch.setattr(bgem3_retrieval.bulk.command, "connect", connect)

@@ -326,7 +326,7 @@ class Slow(FakeTransport):
         self._delay_seconds = float(sys.argv[1]) if len(self.requests) else 0.0
         return await super().infer(request)
 
-command.connect = lambda url, limits, say: Client(transport=Slow(), limits=limits)
+command.connect = lambda url, say, limits: Client(transport=Slow(), limits=limits)
 command.encode(sys.argv[2:])
 """
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from contextlib import closing
 from glob import glob, has_magic
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,23 +16,17 @@ from bgem3_client.command_line.output_names import read_output_names
 from bgem3_retrieval.bulk.parquet_library import parquet_library
 from bgem3_retrieval.bulk.settings import (
     COLBERT_SHARD_TEXTS,
-    READY_SECONDS,
     SHARD_TEXTS,
     SKIPPED_EXIT_CODE,
     STANDARD_STREAM,
     EncodeSettings,
 )
+from bgem3_retrieval.connections import connect, wait_until_ready
+from bgem3_retrieval.endings import ending_as_told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bgem3_client.client import Client
     from bgem3_client.encode_request import Output
-    from bgem3_client.limits import Limits
     from bgem3_retrieval.bulk.writers import OutputFormat
-
-# A server that crashed is back within a minute or so; a long run waits for it.
-_ATTEMPTS: Final = 20
 
 
 def _output_names(ctx: click.Context, param: click.Parameter, value: str) -> frozenset[Output]:
@@ -169,7 +162,8 @@ def _ray_address(ctx: click.Context, param: click.Parameter, value: str | None) 
     multiple=True,
     callback=_urls,
     help="The server: host:port or grpc://… for Triton's gRPC, http://… for its HTTP, bgem3://… "
-    "for the HTTP service; grpcs://…, https://… or bgem3s://… encrypted. Into a folder, several "
+    "for the HTTP service (its key, if it wants one, in BGEM3_API_KEY); grpcs://…, https://… or "
+    "bgem3s://… encrypted. Into a folder, several "
     "servers of one model share the work: again, or separated by commas.",
 )
 @click.option(
@@ -293,32 +287,11 @@ def encode(**options: Any) -> None:  # noqa: ANN401 - click's, one for each fiel
         with parquet_library():
             from bgem3_retrieval.bulk.corpus.run import run_corpus
         sys.exit(run_corpus(settings))
-    try:
+    kept = "" if settings.output_path is None else f": {settings.output} is not written"
+    with ending_as_told(f"interrupted{kept}"):
         skipped = _encode(settings)
-    except KeyboardInterrupt:
-        kept = "" if settings.output_path is None else f": {settings.output} is not written"
-        click.echo(f"interrupted{kept}", err=True)
-        sys.exit(128 + signal.SIGINT)
-    except BrokenPipeError:
-        _discard_standard_output()
-        sys.exit(128 + signal.SIGPIPE)
     if skipped:
         sys.exit(SKIPPED_EXIT_CODE)
-
-
-def connect(url: str, limits: Limits, say: Callable[[str], None]) -> Client:
-    """Return a client for long runs; nothing is sent yet.
-
-    Args:
-        url: The server's.
-        limits: The client's.
-        say: Told when the server is waited for, and when it is back.
-    """
-    from bgem3_client.client import Client
-    from bgem3_retrieval.outage import Outage, SaidRetries
-
-    retries = SaidRetries(attempts=_ATTEMPTS, outage=Outage(url, say))
-    return Client(url, limits=limits, retries=retries)
 
 
 def _check_mode(settings: EncodeSettings) -> None:
@@ -394,9 +367,9 @@ def _encode(settings: EncodeSettings) -> int:
             stop_on_error=settings.stop_on_error,
             rejections_path=settings.errors,
         ) as display,
-        connect(settings.url[0], limits, display.say) as client,
+        connect(settings.url[0], display.say, limits) as client,
     ):
-        _wait_until_ready(client)
+        wait_until_ready(client)
         model = client.model_info()
         with (
             output_stream(path) as stream,
@@ -415,17 +388,6 @@ def _encode(settings: EncodeSettings) -> int:
             )
     display.summary(tally, "standard output" if path is None else settings.output)
     return tally.skipped
-
-
-def _wait_until_ready(client: Client) -> None:
-    from bgem3_client.errors import DeadlineError, UnavailableError
-
-    try:
-        client.wait_until_ready(READY_SECONDS)
-    except DeadlineError as error:
-        raise UnavailableError(
-            f"{error}. Start a server with 'bgem3 serve', or say where one is: --url or BGEM3_URL"
-        ) from error
 
 
 def _output_format(settings: EncodeSettings) -> OutputFormat:
@@ -456,8 +418,3 @@ def _check_paths(settings: EncodeSettings) -> None:
             raise click.UsageError(f"{path} is an input, and would be overwritten")
         if path in written[:number]:
             raise click.UsageError("--output and --errors are the same file")
-
-
-def _discard_standard_output() -> None:
-    """Let the interpreter flush what is left at its end without another complaint."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from bgem3_retrieval.bulk.reader import InputFormat
 
 STANDARD_STREAM: Final = "-"
-# The first request is not patient: more likely there is no server.
-READY_SECONDS: Final = 5.0
 SKIPPED_EXIT_CODE: Final = 3
 # Lines of a shard: what a kill may cost, and a file of some 80 MB; ColBERT weighs far more.
 SHARD_TEXTS: Final = 20_000

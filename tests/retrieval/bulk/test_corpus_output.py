@@ -219,7 +219,7 @@ def test_parquet_goes_into_a_file_too(corpus_command: CorpusCommand) -> None:
     pq.write_table(pa.table({"text": ["one", None, "two"]}), corpus_command.folder / "a.parquet")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            command, "connect", lambda url, limits, say: Client(transport=FakeTransport())
+            command, "connect", lambda url, say, limits: Client(transport=FakeTransport())
         )
         outcome = CliRunner().invoke(
             command.encode, ["a.parquet", "-o", "out.jsonl", "--on-error", "skip"]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from ray_cluster import add_node
+from waiting import wait_until
 
 import bgem3_retrieval.bulk.command
 from bgem3_client import AsyncClient, BgeM3Error, FakeTransport, Limits, UnavailableError
@@ -43,6 +45,30 @@ def slow_endpoints(delay_seconds: float) -> Callable[[str, Limits], Endpoint]:
         transport = FakeTransport(delay_seconds=delay_seconds, script=gone)
         retries = RetryPolicy(attempts=1)
         return Endpoint(url, AsyncClient(transport=transport, limits=limits, retries=retries))
+
+    return connect
+
+
+def endpoints_that_say_where(working: Path) -> Callable[[str, Limits], Endpoint]:
+    """Return what connects to a slow fake server; a file named by the node is there meanwhile."""
+
+    def connect(url: str, limits: Limits) -> Endpoint:
+        import asyncio
+
+        import ray
+
+        class Slow(FakeTransport):
+            async def infer(self, request: Any) -> Any:
+                node = ray.get_runtime_context().get_node_id()
+                mark = working / f"{node}.{uuid.uuid4()}"
+                mark.touch()
+                await asyncio.sleep(1)
+                answer = await super().infer(request)
+                mark.unlink()
+                return answer
+
+        retries = RetryPolicy(attempts=1)
+        return Endpoint(url, AsyncClient(transport=Slow(), limits=limits, retries=retries))
 
     return connect
 
@@ -84,18 +110,19 @@ def test_a_node_that_dies_half_way(
     """Its shards are encoded on another one, and nothing is lost or doubled."""
     assert 3 == run(out="expected")[0]
 
-    monkeypatch.setattr(Endpoint, "connect", slow_endpoints(0.25))
+    working = corpus / "working"
+    working.mkdir()
+    monkeypatch.setattr(Endpoint, "connect", endpoints_that_say_where(working))
     deaths: list[str] = []
 
     def kill_a_node() -> None:
-        give_up = time.monotonic() + 60
-        while not (corpus / "out" / "part-00001.parquet").exists():
-            if time.monotonic() > give_up:
-                return
-            time.sleep(0.02)
-        dying = next(iter(cluster.worker_nodes))
-        deaths.append(dying.node_id)
+        wait_until(lambda: (corpus / "out" / "part-00001.parquet").exists(), timeout_seconds=60)
+        # One that encodes at this moment, and goes on for most of a second.
+        wait_until(lambda: any(working.iterdir()), timeout_seconds=60)
+        busy = {path.stem for path in working.iterdir()}
+        dying = next(node for node in cluster.worker_nodes if node.node_id in busy)
         cluster.remove_node(dying, allow_graceful=False)
+        deaths.append(dying.node_id)
 
     killer = threading.Thread(target=kill_a_node)
     killer.start()

@@ -12,6 +12,7 @@ from bgem3_client.encode_request import EncodeOptions
 from bgem3_client.errors import ServerError
 from bgem3_client.limits import Limits
 from bgem3_client.retry_policy import RetryPolicy
+from bgem3_retrieval.connections import service_headers
 from bgem3_retrieval.errors import ModelChangedError
 
 _CHECK_SECONDS: Final = 10.0
@@ -59,6 +60,8 @@ class Endpoint:
     def connect(cls, url: str, limits: Limits = DEFAULT_LIMITS) -> Endpoint:
         """Return the endpoint at an address, as :class:`AsyncClient` takes it; nothing is sent yet.
 
+        The service's key is the environment's, as in :func:`connections.connect`.
+
         Args:
             url: The address.
             limits: What fits in one request, and how many are on their way at once.
@@ -67,7 +70,8 @@ class Endpoint:
             InvalidInputError: It is no address.
         """
         # What lasts longer than a hiccup is for the pool of servers to deal with.
-        return cls(url, AsyncClient(url, limits=limits, retries=RetryPolicy(attempts=3)))
+        retries = RetryPolicy(attempts=3)
+        return cls(url, AsyncClient(url, limits=limits, retries=retries, headers=service_headers()))
 
     async def wait_until_ready(self, seconds: float) -> ServedModel:
         """Return what it serves, as soon as it answers.

@@ -22,11 +22,11 @@ from bgem3_retrieval.bulk.inputs import Inputs
 from bgem3_retrieval.bulk.reader import RecordReader
 from bgem3_retrieval.bulk.settings import (
     COLBERT_SHARD_TEXTS,
-    READY_SECONDS,
     SHARD_TEXTS,
     SKIPPED_EXIT_CODE,
     EncodeSettings,
 )
+from bgem3_retrieval.connections import READY_SECONDS
 
 
 def run_corpus(settings: EncodeSettings) -> int:

@@ -22,9 +22,9 @@ from bgem3_retrieval.bulk.corpus.endpoint import Endpoint, ServedModel
 from bgem3_retrieval.bulk.corpus.endpoint_pool import EndpointPool, PoolSettings
 from bgem3_retrieval.bulk.corpus.in_order import in_order
 from bgem3_retrieval.bulk.corpus.windows import Rows, requests_of
+from bgem3_retrieval.connections import READY_SECONDS
 
 _DEFAULT_LIMITS: Final = Limits()
-_READY_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class WindowEncoder:
         limits: Limits = _DEFAULT_LIMITS,
         dense_dtype: ColbertDtype = "float32",
         settings: PoolSettings | None = None,
-        ready_seconds: float = _READY_SECONDS,
+        ready_seconds: float = READY_SECONDS,
         say: Callable[[str], None] = lambda message: None,
     ) -> None:
         """Connect to the servers.

@@ -29,7 +29,8 @@ from bgem3_retrieval.bulk.ray.repository_export import RepositoryExport
 from bgem3_retrieval.bulk.ray.resources import Resources
 from bgem3_retrieval.bulk.ray.rows import shard_rows
 from bgem3_retrieval.bulk.ray.worker import WorkerSettings
-from bgem3_retrieval.bulk.settings import READY_SECONDS, EncodeSettings
+from bgem3_retrieval.bulk.settings import EncodeSettings
+from bgem3_retrieval.connections import READY_SECONDS
 
 # A model in a worker computes one request; the next one waits for it.
 _MODEL_IN_FLIGHT: Final = 2
