@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -29,6 +25,7 @@ from bgem3_bench.repositories import demo_repository
 from dashboard_drawing import Answer, PanelAnswers, draw_dashboard, legend_name
 from dashboard_load import mixed_load
 from prometheus_process import PrometheusMissingError, PrometheusProcess, prometheus_process
+from serve_process import serve_process
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _DASHBOARD: Final = _ROOT / "docker" / "grafana" / "dashboards" / "bgem3.json"
@@ -37,7 +34,6 @@ _SETTINGS: Final = {"BGEM3_CACHE_BYTES": "2000000", "BGEM3_MAX_LOAD_TOKENS": "30
 """Small enough for a few minutes to fill them."""
 
 _RATE_INTERVAL: Final = "15s"
-_READY_SECONDS: Final = 120
 _KILL_SHARE: Final = 0.68
 _AFTERWARDS_SECONDS: Final = 5
 
@@ -52,44 +48,24 @@ def main(seconds: int, seed: int, output: Path) -> None:
     """Draw the dashboard from a load of so many seconds on the demo model."""
     dashboard = json.loads(_DASHBOARD.read_text(encoding="utf-8"))
     repository = demo_repository()
-    with tempfile.TemporaryDirectory() as name, _served(repository, Path(name)) as (pid, addresses):
+    with (
+        tempfile.TemporaryDirectory() as name,
+        serve_process(repository, Path(name), _SETTINGS) as served,
+    ):
         targets = {
-            "bgem3-service": urlsplit(addresses["service"]).netloc,
-            "bgem3-triton": urlsplit(addresses["metrics"]).netloc,
+            "bgem3-service": urlsplit(served.addresses["service"]).netloc,
+            "bgem3-triton": urlsplit(served.addresses["metrics"]).netloc,
         }
         try:
             with prometheus_process(targets, Path(name)) as prometheus:
                 begin = time.time()
-                answers = asyncio.run(_load(addresses["service"], seconds, seed, pid))
+                answers = asyncio.run(_load(served.addresses["service"], seconds, seed, served.pid))
                 click.echo(f"answers: {dict(sorted(answers.items()))}", err=True)
                 time.sleep(_AFTERWARDS_SECONDS)
                 _draw(dashboard, prometheus, (begin, time.time()), output)
         except PrometheusMissingError as error:
             raise click.ClickException(str(error)) from error
     click.echo(f"{output} ({output.stat().st_size >> 10} KB)")
-
-
-@contextmanager
-def _served(repository: Path, folder: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """`bgem3 serve`; gives its process id and its addresses."""
-    ready = folder / "ready.json"
-    ports = [f"--{name}=0" for name in ("port", "grpc-port", "http-port", "metrics-port")]
-    command = [str(Path(sys.executable).with_name("bgem3")), "serve", str(repository)]
-    command += [*ports, "--host=127.0.0.1", f"--ready-file={ready}"]
-    with (folder / "serve.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, env=os.environ | _SETTINGS, stdout=subprocess.DEVNULL, stderr=log
-        )
-    try:
-        deadline = time.monotonic() + _READY_SECONDS
-        while not ready.exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise click.ClickException((folder / "serve.log").read_text(errors="replace"))
-            time.sleep(0.2)
-        yield process.pid, json.loads(ready.read_text(encoding="utf-8"))
-    finally:
-        process.terminate()
-        process.wait()
 
 
 async def _load(url: str, seconds: int, seed: int, serve_pid: int) -> Mapping[str, int]:
