@@ -180,6 +180,10 @@ async def _run(soak: Soak, served: ServeProcess, seed: int) -> None:
 async def _cycle(load: SoakLoad, session: aiohttp.ClientSession, url: str, seconds: float) -> Cycle:
     # Measured anew each time: other work on the machine comes and goes.
     capacity = await load.saturate(_CALLERS, _CAPACITY_SECONDS, "capacity")
+    if not capacity:
+        raise click.ClickException(
+            f"nothing was answered within {_CAPACITY_SECONDS} s: the machine is too busy for a soak"
+        )
     async with session.get(f"{url}/health") as answer:
         tokens_per_second = (await answer.json())["queue"]["tokens_per_second"]
     begin = load.now_seconds
