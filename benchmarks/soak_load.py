@@ -1,4 +1,4 @@
-"""A steady load on the HTTP service whose right answers are known, and a canary text beside it."""
+"""A steady load on the HTTP service whose right answers are known, and canary texts beside it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from bgem3_bench.real_texts import long_text, real_text_records
 
+DIFFERENCE_LIMIT: Final = 5e-3
+"""From the quiet server. BF16 rounds by the batch that a text is in; a wrong text is far off."""
+
 DEADLINE_SECONDS: Final = 20.0
 """What each request gives the service; one that is not answered soon after it counts as lost."""
 
@@ -23,8 +26,13 @@ _SLACK_SECONDS: Final = 10.0
 _ALL_MODES: Final = ["dense", "sparse", "colbert"]
 # Nothing is taken from, or left to, equal texts on their way.
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Timeout-Seconds": str(DEADLINE_SECONDS)}
+# A query, and texts long enough to be rounded in more than one way.
 _CANARY: Final = {
-    "texts": ["The canary sings: order QX-7741-B, 退款 within 14 days."],
+    "texts": [
+        "The canary sings: order QX-7741-B, 退款 within 14 days.",
+        long_text(100, "en", seed=1),
+        long_text(300, "zh", seed=2),
+    ],
     "mode": _ALL_MODES,
 }
 _CANARY_INTERVAL_SECONDS: Final = 1.0
@@ -139,7 +147,7 @@ class SoakLoad:
                 group.create_task(self._keep(self._pick(), phase))
 
     async def watch_canary(self) -> None:
-        """Send one text again and again, until cancelled."""
+        """Send the same texts again and again, until cancelled."""
         assert self._canary is not None
         while True:
             self.canary.append(await self._send(self._canary, "canary"))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from bgem3_bench.plot_style import COLORS, save_figure, style
 from bgem3_bench.reports import markdown_table
-from soak_load import Sent
+from soak_load import DIFFERENCE_LIMIT, Sent
 from soak_watch import Holding
 
 _BINS: Final = 60
@@ -95,7 +95,7 @@ def save_plot(
 
     Args:
         sent: The load.
-        canary: The one text.
+        canary: The same texts.
         holdings: What the processes held.
         path: Without a suffix.
     """
@@ -158,7 +158,9 @@ def save_plot(
             s=4,
             color=COLORS[2],
         )
-        drift.set_title("One text all the way: largest difference from the first answer")
-        drift.set_ylim(bottom=0)
+        drift.axhline(DIFFERENCE_LIMIT, color=COLORS[4], linestyle="--", label="bound")
+        drift.set_title("The same texts all the way: largest difference from the first answer")
+        drift.set_ylim(0, DIFFERENCE_LIMIT * 1.2)
+        drift.legend(loc="upper left")
         drift.set_xlabel("minutes")
         return save_figure(drawing, path)
