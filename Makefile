@@ -6,6 +6,7 @@ MODEL ?= demo
 SERVICE ?= http://127.0.0.1:33330
 REPOSITORY ?= models/$(notdir $(MODEL))
 AUDIT := .venv-audit
+FUZZ := .venv-fuzz
 PACKAGES := client export python_backend retrieval server benchmarks
 SOURCES := client export python_backend retrieval server tests benchmarks
 
@@ -83,6 +84,20 @@ fuzz: install ## Send the HTTP service what its OpenAPI document allows and what
 fuzz-triton: install ## Send every model in Triton tensors that are right, wrong and broken, for ten minutes
 	BGEM3_FUZZ_EXAMPLES=$${BGEM3_FUZZ_EXAMPLES:-6000} $(BIN)/python -m pytest --timeout 3600 -s tests/live/test_raw_tensors.py
 
+.PHONY: faults
+faults: install ## Do to a loaded server what can go wrong, ten times each, and count what callers got (half an hour)
+	BGEM3_FAULTS=$${BGEM3_FAULTS:-10} BGEM3_KILL_MOMENTS=10 BGEM3_FAULTS_ROWS=$${BGEM3_FAULTS_ROWS:-out/faults.md} \
+		$(BIN)/python -m pytest --timeout 3600 -rP tests/faults tests/retrieval/index/test_index_full_disk.py
+
+# What guides the search is 100 MB and for no other work: it lies beside .venv, not in it.
+$(FUZZ)/installed: Makefile $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --no-deps --target $(FUZZ) atheris==3.0.0
+	@touch $@
+
+.PHONY: fuzz-readers
+fuzz-readers: install $(FUZZ)/installed ## Search readers, parsers and the service for what they should not do: make fuzz-readers OPTIONS="--cases 60000 address"
+	PYTHONPATH=tests:$(FUZZ) $(BIN)/python tests/fuzz/search.py $(OPTIONS)
+
 .PHONY: kill-encode
 kill-encode: install ## Kill bgem3 encode and its Triton at 20 random moments each, and see that it goes on
 	BGEM3_KILL_MOMENTS=20 $(BIN)/python -m pytest --timeout 3600 -rP tests/retrieval/bulk/test_corpus_kill*.py
@@ -95,6 +110,10 @@ kill-index: install ## Kill bgem3 index, its store and its Triton at 20 random m
 kill-ray: install ## Kill a node of a Ray cluster half-way, and see that nothing is lost or doubled
 	BGEM3_KILL_MOMENTS=1 $(BIN)/python -m pytest -rP tests/retrieval/ray
 
+.PHONY: bundle-test
+bundle-test: install ## Bundle the demo model, install it and serve it with the network closed (5 GB of disk)
+	$(BIN)/python -m pytest --timeout 1800 -s -o tmp_path_retention_policy=failed tests/bundle/offline.py
+
 .PHONY: bulk-encode
 bulk-encode: install ## Measure how fast bgem3 encode is without a trunk, and that its memory does not grow
 	$(BIN)/python benchmarks/bulk_encode.py
@@ -106,6 +125,10 @@ gateway-overhead: install ## Measure what the HTTP service adds to Triton
 .PHONY: load-test
 load-test: install ## Send the HTTP service thousands of requests, good and bad, and look what comes back
 	$(BIN)/python benchmarks/load_test.py
+
+.PHONY: soak
+soak: install ## Load a server at 80% and 300% of its capacity: does anything grow or drift? MINUTES=60 for an hour
+	$(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),5) $(OPTIONS)
 
 .PHONY: dashboard-preview
 dashboard-preview: install ## Load the demo model under Prometheus and draw what the dashboard shows of it
@@ -153,4 +176,4 @@ sbom: install $(AUDIT)/installed ## Write out/sbom.json: what is installed in .v
 
 .PHONY: clean
 clean: ## Remove what was made in this folder (not the cache of models)
-	rm -rf $(VENV) $(AUDIT) models out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(AUDIT) $(FUZZ) models out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,17 +3,16 @@
 #
 #   docker build --file docker/gateway.Dockerfile --tag bgem3-gateway:0.1.0 .
 #   docker run --publish 33330:33330 --env BGEM3_TRITON=triton.example:8001 bgem3-gateway:0.1.0
-ARG PYTHON_TAG=3.11-slim-bookworm
-# sha256:…, to pin the image to the bit
-ARG PYTHON_DIGEST=
+# With @sha256:… behind it, it is pinned to the bit.
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
-FROM python:${PYTHON_TAG}${PYTHON_DIGEST:+@${PYTHON_DIGEST}} AS python
+FROM ${PYTHON_IMAGE} AS python
 
 
 FROM python AS wheel
 ARG PIP_INDEX_URL
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY client client
 COPY export export
 COPY python_backend python_backend

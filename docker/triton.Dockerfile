@@ -1,20 +1,26 @@
 # NVIDIA's Triton with what the Python models of the repository need. No model is inside: mount one
-# at /models.
+# at /models, or ask for one.
 #
 #   docker build --file docker/triton.Dockerfile --tag bgem3-triton:0.1.0 .
+#   docker build --file docker/triton.Dockerfile --tag bgem3-triton:0.1.0-bge-m3 \
+#     --build-context repository=models/bge-m3 --build-arg MODEL=repository .
 #
-# Releases before 26.03 hang an ensemble when the queue of a later step is full.
-ARG TRITON_TAG=26.04-py3
-# sha256:…, to pin the image to the bit
-ARG TRITON_DIGEST=
+# Releases before 26.03 hang an ensemble when the queue of a later step is full. With @sha256:… behind
+# it, it is pinned to the bit.
+ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:26.04-py3
+# A build context, or an image, whose root is a model repository. The default is empty.
+ARG MODEL=scratch
 
-FROM nvcr.io/nvidia/tritonserver:${TRITON_TAG}${TRITON_DIGEST:+@${TRITON_DIGEST}} AS triton
+FROM ${TRITON_IMAGE} AS triton
+
+
+FROM ${MODEL} AS model
 
 
 FROM triton AS wheel
 ARG PIP_INDEX_URL
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY client client
 COPY export export
 COPY python_backend python_backend
@@ -47,6 +53,7 @@ ENV PYTHONPATH=/opt/bgem3 \
 
 # What lets Triton count the tokens of a batch; it needs a compiler, which stays behind.
 FROM packages AS batcher
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev \
     && /opt/bgem3/bin/bgem3 build-batcher --output /batcher
@@ -58,6 +65,7 @@ FROM packages
 COPY --from=batcher /batcher/batchstrategy.so /opt/tritonserver/backends/onnxruntime/
 COPY --from=batcher /batcher/batchstrategy.so /opt/tritonserver/backends/tensorrt/
 COPY --from=batcher /batcher/batchstrategy.so /opt/tritonserver/backends/python/
+COPY --from=model --chown=1000:1000 / /models/
 
 # The image's own `triton-server`; by number, so that an orchestrator can see that it is not root.
 USER 1000:1000

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgem3_client.colbert import ColbertEmbeddings, TokenVectors
-from bgem3_client.errors import InvalidInputError, UnavailableError
+from bgem3_client.errors import InvalidInputError, VersionChangedError
 from bgem3_client.hidden_states import HiddenStates
 from bgem3_client.sparse import SparseEmbedding, SparseEmbeddings
 
@@ -128,13 +128,13 @@ class Embeddings(Sequence["Embedding"]):
         """Return the texts of all answers (one at least, to the same question), in order.
 
         Raises:
-            UnavailableError: The answers come from more than one version of the model.
+            VersionChangedError: The answers come from more than one version of the model.
         """
         if len(answers) == 1:
             return answers[0]
         versions = sorted({answer.model_version for answer in answers})
         if len(versions) > 1:
-            raise UnavailableError(
+            raise VersionChangedError(
                 f"the server changed the model's version during the call ({', '.join(versions)}), "
                 "and vectors of two versions do not go together; call again, or name a "
                 "model_version"

@@ -5,6 +5,7 @@
   + ClientClosedError        the client was closed, or belongs to another process or event loop
   + ServerError              the server, or the way to it
     - UnavailableError       not reachable, not ready, or too busy: worth another try
+      . VersionChangedError  parts of one call were answered by two versions of the model
     - DeadlineError          no answer within the time allowed
     - ModelNotFoundError     reachable, but the model is not there
     - AccessError            the server refuses this caller
@@ -61,6 +62,10 @@ class UnavailableError(ServerError):
     def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class VersionChangedError(UnavailableError):
+    """Parts of one call were answered by two versions of the model, and do not go together."""
 
 
 class DeadlineError(ServerError):

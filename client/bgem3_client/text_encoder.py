@@ -16,6 +16,7 @@ from bgem3_client.errors import (
     NotFiniteError,
     ServerError,
     ServerOutOfMemoryError,
+    VersionChangedError,
 )
 from bgem3_client.lifetime import Lifetime
 from bgem3_client.limits import Limits
@@ -113,6 +114,20 @@ class TextEncoder:
         )
 
     async def _ask(
+        self,
+        texts: list[bytes],
+        question: Question[Answer],
+        headers: Mapping[str, str],
+        deadline: Deadline,
+    ) -> Answer:
+        """Return the answers to all texts as one, of one version of the model."""
+        try:
+            return await self._ask_once(texts, question, headers, deadline)
+        except VersionChangedError:
+            # The server switched in between. It does not do so all the time.
+            return await self._ask_once(texts, question, headers, deadline)
+
+    async def _ask_once(
         self,
         texts: list[bytes],
         question: Question[Answer],

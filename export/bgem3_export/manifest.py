@@ -95,7 +95,10 @@ class Manifest(_Part):
                 f"{repository} has no {MANIFEST_FILE}: it is not a repository that 'bgem3 export' "
                 "made; choose another folder"
             ) from error
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except OSError as error:
+            raise RepositoryError(f"{path} cannot be read: {error.strerror}") from error
+        # ValueError: no UTF-8, no JSON, or an integer of thousands of digits.
+        except (ValueError, RecursionError) as error:
             raise RepositoryError(f"{path} is damaged: {error}; export again") from error
         if isinstance(content, dict) and content.get("format_version") != FORMAT_VERSION:
             raise RepositoryError(

@@ -24,10 +24,14 @@ DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def exclusive(directory: Path) -> Iterator[None]:
+def exclusive(directory: Path, work: str = "export") -> Iterator[None]:
     """Hold the right to publish ``directory``, which one process has at a time.
 
     What an earlier one left behind, killed before it could publish, is removed.
+
+    Args:
+        directory: What is to be published.
+        work: What is done, for the message.
 
     Raises:
         RepositoryError: Somebody else is at it, or the place cannot be written to.
@@ -39,7 +43,7 @@ def exclusive(directory: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise RepositoryError(
-            f"another export into {directory} is at work: wait for it, or choose another folder"
+            f"another {work} into {directory} is at work: wait for it, or choose another folder"
         ) from error
     except OSError as error:
         raise _not_writable(directory.parent, error) from error

@@ -78,6 +78,10 @@ class TrunkConfig:
                 f"{repository} is not a model repository: it has no {TRUNK.name}/config.pbtxt; "
                 "make one with 'bgem3 export MODEL --output DIR'"
             ) from error
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise RepositoryError(
+                f"{path} cannot be read: {error}; mend it, or export again"
+            ) from error
 
     def write(self, limits: BatchLimits, instances: int) -> None:
         """Change the file; the rest of it, comments included, stays as it is.

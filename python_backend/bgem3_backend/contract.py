@@ -122,6 +122,23 @@ ENSEMBLE: Final = Model(
 )
 MODELS: Final = (ENSEMBLE, TOKENIZER, TOKEN_TEXTS, TRUNK, SPARSE, COLBERT_HEAD)
 
+
+def version_name(version: str) -> str:
+    """Return the ensemble that is one version of the model, whichever serves: ``bge_m3_v2``.
+
+    Where versions were loaded side by side (``bgem3 models``), each has its own. The ensemble
+    without a number is the one that serves, and its ``model_version`` says which that is; it
+    cannot be asked for another version by number, since all versions of a Triton model share their
+    steps.
+    """
+    return f"{ENSEMBLE.name}_v{version}"
+
+
+def version_step_name(step: Model, version: str) -> str:
+    """Return the name of a step of a version that was loaded beside others: ``bge_m3_v2_trunk``."""
+    return step.name.replace(ENSEMBLE.name, version_name(version), 1)
+
+
 # The same in the profiles whose graph holds the heads. The ensemble is the same to its clients.
 TRUNK_WITH_HEADS: Final = Model(
     TRUNK.name,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
-
-import click
+from typing import Final, Self, TextIO
 
 from bgem3_server.gateway.process.events import (
     ServiceEvent,
@@ -18,6 +18,7 @@ from bgem3_server.gateway.process.events import (
 from bgem3_server.listening import HttpAddress
 from bgem3_server.ready_file import ReadyFile
 from bgem3_server.settings import ServeSettings
+from bgem3_server.telling import tell
 from bgem3_server.triton.events import Absent, Ailing, Event, Launching, Ready, Stopping
 from bgem3_server.triton.log import LogLine, Severity
 
@@ -53,9 +54,7 @@ class Console:
         self._files = ExitStack()
         self._ready_file = self._files.enter_context(ReadyFile(settings.ready_file))
         self._log_file = (
-            self._files.enter_context(settings.log_file.open("a", encoding="utf-8", buffering=1))
-            if settings.log_file
-            else None
+            self._files.enter_context(_log_file(settings.log_file)) if settings.log_file else None
         )
 
     def __enter__(self) -> Self:
@@ -75,8 +74,8 @@ class Console:
             self._in_service = isinstance(event, Ready | Ailing | Absent)
             match event:
                 case Ready():
-                    click.echo(describe_model(event))
-                    click.echo(event)
+                    tell(describe_model(event))
+                    tell(event)
                     self._triton_ready = event
                     self._announce()
                 case Launching():
@@ -84,37 +83,43 @@ class Console:
                 case Stopping() if self.service is not None:
                     pass  # the requests in flight were the service's, and it has said so
                 case _:
-                    click.echo(event, err=True)
+                    tell(event, err=True)
 
     def service_event(self, event: ServiceEvent) -> None:
         """Print what happens to the HTTP service."""
         with self._lock:
             match event:
                 case ServiceReady() if self._announced:
-                    click.echo("the HTTP service answers again", err=True)
+                    tell("the HTTP service answers again", err=True)
                 case ServiceReady():
                     self._service_ready = True
                     self._announce()
                 case ServiceNotReady() if not self._announced:
                     pass  # Triton is loading the models
                 case ServiceNotReady():
-                    click.echo(f"the HTTP service is {event}", err=True)
+                    tell(f"the HTTP service is {event}", err=True)
                 case ServiceStopped(drained=True):
                     pass  # Triton goes on
                 case ServiceStopped():
-                    click.echo(f"the HTTP service was {event}", err=True)
+                    tell(f"the HTTP service was {event}", err=True)
                 case _:
-                    click.echo(event, err=True)
+                    tell(event, err=True)
 
     def _announce(self) -> None:
         """Say that everything is there, once it is."""
         ready, service = self._triton_ready, self.service
         if ready is None or (service is not None and not self._service_ready):
             return
-        self._ready_file.write(ready_content(ready, service))
+        try:
+            self._ready_file.write(ready_content(ready, service))
+        except OSError as error:
+            if not self._announced:
+                raise
+            # Triton is back where it was, so what the file says still holds.
+            tell(f"the ready file cannot be written anew: {error}", err=True)
         if service is not None and not self._announced:
-            click.echo(f"page {service.local}/  API {service.local}/docs")
-            click.echo(service.bound)
+            tell(f"page {service.local}/  API {service.local}/docs")
+            tell(service.bound)
         self._announced = True
 
     def log(self, line: LogLine) -> None:
@@ -122,7 +127,18 @@ class Console:
         if self._log_file:
             self._log_file.write(line.raw + "\n")
         if line.severity >= self._shown_from and (self._in_service or not self._only_in_service):
-            click.echo(f"triton: {line.message}", err=True)
+            tell(f"triton: {line.message}", err=True)
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[TextIO]:
+    """Open the log file; what a full disk leaves unwritten at the end is lost."""
+    file = path.open("a", encoding="utf-8", buffering=1)
+    try:
+        yield file
+    finally:
+        with suppress(OSError):
+            file.close()
 
 
 def describe_model(ready: Ready) -> str:
@@ -132,8 +148,8 @@ def describe_model(ready: Ready) -> str:
     if ready.manifest is None:
         size = ready.model.hidden_size
         return "; ".join([name, *([f"{size} dimensions"] if size else []), profile])
-    shape = ready.manifest.model
-    export = ready.manifest.versions[ready.manifest.newest]
+    export = ready.version or ready.manifest.versions[ready.manifest.newest]
+    shape = ready.version.shape if ready.version else ready.manifest.model
     parts = [name, f"{shape.hidden_size} dimensions", shape.precision, profile]
     if export.demo:
         parts.append(f"demo model: {shape.hidden_size} dimensions, not BGE-M3")

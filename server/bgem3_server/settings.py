@@ -45,6 +45,11 @@ class ServeSettings(BaseSettings):
     grpc_port: int = Field(8001, ge=0, le=65535, description="gRPC port; 0 picks a free one.")
     http_port: int = Field(8000, ge=0, le=65535, description="HTTP port; 0 picks a free one.")
     metrics_port: int = Field(8002, ge=0, le=65535, description="Metrics port; 0 picks a free one.")
+    check_files: bool = Field(
+        True,
+        description="Compare the model's files with the checksums of the export before they are "
+        "served; it takes a second for each GB or less.",
+    )
     closed_endpoints: bool = Field(
         True,
         description="Ask for a key at Triton's endpoints for models, shared memory, traces and "

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
+import subprocess
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,31 +15,33 @@ from typing import Any
 import pytest
 import yaml
 
+from bgem3_client.triton_key import CLOSED_APIS, HEADER, VARIABLE
 from bgem3_server.gateway.settings import GatewaySettings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 COMPOSE_FILES = sorted((ROOT / "docker").glob("compose*.yaml"))
 BASE = ROOT / "docker" / "compose.yaml"
-CPU = ROOT / "docker" / "compose.cpu.yaml"
-
-
-class ComposeLoader(yaml.SafeLoader):
-    """Reads compose files; `!reset` takes an attribute of an earlier file away."""
-
-
-ComposeLoader.add_constructor("!reset", lambda loader, node: RESET)
-RESET = "!reset"
+GPU = ROOT / "docker" / "compose.gpu.yaml"
 
 
 def load_compose(path: Path) -> dict[str, Any]:
     """Return a compose file as it stands, its variables not replaced."""
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=ComposeLoader)
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def load_project() -> dict[str, Any]:
     """Return ``pyproject.toml``."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def wheel_sources() -> set[str]:
+    """Return what the wheel is made of, by the names at the top of the repository."""
+    project = load_project()
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    files = {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]}
+    packages = {package.split("/")[0] for package in wheel["packages"]}
+    return files | packages | set(wheel["force-include"])
 
 
 @dataclass(frozen=True)
@@ -90,26 +95,47 @@ def is_sent(path: str) -> bool:
     return sent
 
 
+BUILT_FROM = wheel_sources() | {"constraints.txt"}
+
+
+def files_below(path: Path) -> list[Path]:
+    """Return a file itself, or the files in a folder."""
+    return [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+
+
+def sent_files() -> list[Path]:
+    """Return the build context: what a build is sent of this folder, as it lies here."""
+    tops = [top for top in ROOT.iterdir() if top.name in BUILT_FROM]
+    return [
+        file
+        for top in tops
+        for file in files_below(top)
+        if is_sent(file.relative_to(ROOT).as_posix())
+    ]
+
+
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
 def test_what_a_dockerfile_copies_exists_and_is_sent(path):
     """Every source of a COPY or bind mount is in the repository and not kept out of the build."""
     sources = context_sources(path)
+    sent = sent_files()
 
     assert sources
     assert [source for source in sources if not (ROOT / source).exists()] == []
-    assert [source for source in sources if not is_sent(source)] == []
+    assert [s for s in sources if not any(file.is_relative_to(ROOT / s) for file in sent)] == []
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
 def test_a_dockerfile_copies_all_that_the_wheel_is_made_of(path):
     """A package or file that the wheel takes in, and that is not copied, breaks the build."""
-    project = load_project()
-    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
-    needed = {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]}
-    needed |= {package.split("/")[0] for package in wheel["packages"]}
-    needed |= set(wheel["force-include"])
+    copied = {
+        word
+        for item in read_dockerfile(path)
+        if item.keyword == "COPY" and "--from=" not in item.arguments
+        for word in item.arguments.split()[:-1]
+    }
 
-    assert needed - context_sources(path) == set()
+    assert wheel_sources() - copied == set()
 
 
 @pytest.mark.parametrize(
@@ -120,35 +146,62 @@ def test_a_dockerfile_copies_all_that_the_wheel_is_made_of(path):
         "tests/texts.py",
         "models/bge-m3/manifest.json",
         "docker/compose.yaml",
+        "docker/.env",
+        "out/bundle/SHA256SUMS",
+        "benchmarks/soak.py",
         "client/bgem3_client/__pycache__/errors.cpython-311.pyc",
+        "benchmarks/.mypy_cache/3.11/cache.db",
+        "server/bgem3_server/.env",
+        "server/api-keys",
         ".env",
     ],
 )
-def test_the_build_context_is_no_more_than_needed(path):
+def test_what_has_no_part_in_an_image_is_not_sent(path):
     """History, environments, tests, models and secrets stay out."""
     assert not is_sent(path)
 
 
+def test_the_build_context_is_what_the_wheel_is_made_of():
+    """All of the packages, the lock, and nothing else that may lie in this folder."""
+    sent = {file.relative_to(ROOT).as_posix() for file in sent_files()}
+    wheel = load_project()["tool"]["hatch"]["build"]["targets"]["wheel"]
+    folders = [*wheel["packages"], "model_repository"]
+    single = {path for path in sent if not any(path.startswith(f"{f}/") for f in folders)}
+    in_folders = {
+        file.relative_to(ROOT).as_posix()
+        for folder in folders
+        for file in files_below(ROOT / folder)
+        if "__pycache__" not in file.parts and not any(p.startswith(".") for p in file.parts)
+    }
+
+    assert single == {"pyproject.toml", "README.md", "LICENSE", "constraints.txt"}
+    assert sent - single == in_folders
+    assert sum((ROOT / path).stat().st_size for path in sent) < 5_000_000
+    assert [path for path in sent if (ROOT / path).stat().st_size > 500_000] == []
+
+
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
 def test_images_are_pinned_and_do_not_run_as_root(path):
-    """Every outside image has a tag (and takes a digest) by argument; the last user is a number."""
+    """Every outside image is an argument, which takes a digest too; the last user is a number."""
     instructions = read_dockerfile(path)
     froms = [item.arguments.split() for item in instructions if item.keyword == "FROM"]
     stages = {words[2] for words in froms if len(words) == 3}
     outside = [words[0] for words in froms if words[0] not in stages]
+    defaults = argument_defaults(path)
+    names = [re.fullmatch(r"\$\{(\w+)\}", name)[1] for name in outside]
     users = [item.arguments for item in instructions if item.keyword == "USER"]
 
-    assert outside
-    assert [
-        name for name in outside if not re.search(r":\$\{(\w+)_TAG\}\$\{\1_DIGEST:", name)
-    ] == []
+    assert {"TRITON_IMAGE", "PYTHON_IMAGE"} & set(names)
+    for name in names:
+        # A model is put in where one is named: by default there is none.
+        assert defaults[name] == "scratch" if name == "MODEL" else ":" in defaults[name]
     assert users[-1] == "1000:1000"
 
 
 def test_triton_is_recent_enough():
     """Earlier releases than 26.03 hang an ensemble when a later step's queue fills."""
-    tag = argument_defaults(ROOT / "docker" / "triton.Dockerfile")["TRITON_TAG"]
-    match = re.fullmatch(r"(\d\d)\.(\d\d)-py3", tag)
+    image = argument_defaults(ROOT / "docker" / "triton.Dockerfile")["TRITON_IMAGE"]
+    match = re.fullmatch(r"nvcr\.io/nvidia/tritonserver:(\d\d)\.(\d\d)-py3", image)
 
     assert match
     assert (int(match[1]), int(match[2])) >= (26, 4)
@@ -165,16 +218,22 @@ def test_images_carry_the_version_of_the_project(path):
     """What compose builds is tagged with the version that `pyproject.toml` states."""
     version = load_project()["project"]["version"]
     services = load_compose(path)["services"].values()
-    images = [service["image"] for service in services if "build" in service or path != BASE]
+    images = [service["image"] for service in services if "build" in service]
 
     assert images
     assert [i for i in images if f":${{BGEM3_VERSION:-{version}}}" not in i] == []
 
 
-def test_what_compose_refers_to_exists():
+@pytest.mark.parametrize("on_gpus", [False, True])
+def test_what_compose_refers_to_exists(on_gpus):
     """Build files, build arguments, volumes and services named in compose.yaml are there."""
     compose = load_compose(BASE)
     services = compose["services"]
+    if on_gpus:
+        overlay = load_compose(GPU)["services"]
+        for name in ("export", "triton"):
+            build, more = services[name]["build"], overlay[name]["build"]
+            services[name]["build"] = {**build, **more, "args": build["args"] | more["args"]}
 
     for service in services.values():
         sources = {volume.split(":")[0] for volume in service["volumes"]}
@@ -189,11 +248,13 @@ def test_what_compose_refers_to_exists():
 
         assert context.resolve() == ROOT
         assert dockerfile.is_file()
-        assert service["build"]["args"].keys() - argument_defaults(dockerfile).keys() == set()
+        unused = service["build"]["args"].keys() - argument_defaults(dockerfile).keys()
+
+        assert unused == ({"PYTHON_IMAGE"} if dockerfile.name == "triton.Dockerfile" else set())
 
 
 def test_images_of_others_are_pinned_and_optional():
-    """A tag, a digest where one is given; none starts unless its profile is asked for."""
+    """By a tag, or by whatever is named instead; none starts unless its profile is asked for."""
     others = {
         name: service
         for name, service in load_compose(BASE)["services"].items()
@@ -206,19 +267,15 @@ def test_images_of_others_are_pinned_and_optional():
         "grafana": ["monitoring"],
     }
     for name, service in others.items():
-        variable = name.upper()
-        tag_and_digest = (
-            rf":\$\{{{variable}_TAG:-v?\d+\.\d+\.\d+(-\w+)?\}}"
-            rf"\$\{{{variable}_DIGEST:\+@\$\{{{variable}_DIGEST\}}\}}"
-        )
+        by_tag = rf"\$\{{{name.upper()}_IMAGE:-[\w./-]+:v?\d+\.\d+\.\d+(-\w+)?\}}"
 
-        assert re.search(tag_and_digest, service["image"])
+        assert re.fullmatch(by_tag, service["image"])
         assert re.fullmatch(r"[1-9]\d*:\d+", service["user"])
         assert service["healthcheck"]
 
 
 def test_every_container_has_limits_and_no_more_rights_than_it_needs():
-    """Of memory and processes; what has no need to write to its image cannot."""
+    """Of memory and processes; nothing can write to its own image."""
     services = load_compose(BASE)["services"]
 
     for service in services.values():
@@ -227,9 +284,7 @@ def test_every_container_has_limits_and_no_more_rights_than_it_needs():
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert service["logging"]["options"].keys() == {"max-size", "max-file"}
-    read_only = {name for name, service in services.items() if service.get("read_only")}
-
-    assert read_only == {"gateway", "qdrant", "prometheus", "grafana"}
+        assert service["read_only"] is True
 
 
 def test_prometheus_scrapes_what_compose_starts():
@@ -283,7 +338,9 @@ def test_triton_reads_what_the_export_writes(path):
     repository = services["export"]["environment"]["REPOSITORY"]
 
     assert repository.startswith("/models/")
-    assert f"--model-repository={repository}" in services["triton"]["command"]
+    assert repository in {
+        argument.removeprefix("--model-repository=") for argument in services["triton"]["command"]
+    }
 
 
 @pytest.mark.parametrize("path", COMPOSE_FILES, ids=lambda path: path.name)
@@ -308,7 +365,7 @@ def test_the_service_is_given_settings_that_it_has():
         if item.keyword == "HEALTHCHECK"
     ]
 
-    assert service["environment"].keys() - names == set()
+    assert service["environment"].keys() - names == {VARIABLE}
     assert service["environment"]["BGEM3_TRITON"] == "triton:8001"
     assert [p for p in service["ports"] if not p.endswith(f":{port}")] == []
     assert f"http://127.0.0.1:{port}/health/ready" in health[0]
@@ -325,16 +382,97 @@ def test_triton_waits_for_the_export():
     assert services["gateway"]["restart"] == "unless-stopped"
 
 
-def test_the_cpu_overlay_asks_for_no_gpu():
-    """Every service that reserves GPUs in compose.yaml gives them up, and uses the CPU profile."""
+def test_gpus_are_asked_for_by_the_overlay_alone():
+    """Without it nothing needs NVIDIA's toolkit; with it both export and server have every GPU."""
     base = load_compose(BASE)["services"]
-    overlay = load_compose(CPU)["services"]
-    on_gpus = [name for name, service in base.items() if "deploy" in service]
+    overlay = load_compose(GPU)["services"]
+    (device,) = overlay["triton"]["deploy"]["resources"]["reservations"]["devices"]
 
-    assert on_gpus == ["export", "triton"]
-    assert [overlay[name]["deploy"] for name in on_gpus] == [RESET, RESET]
-    assert "--model-config-name=cpu" in overlay["triton"]["command"]
-    assert "cpu" in overlay["triton"]["build"]["args"]["EXTRAS"].split(",")
+    assert [name for name, service in base.items() if "deploy" in service] == []
+    assert [name for name, service in overlay.items() if "deploy" in service] == [
+        "export",
+        "triton",
+    ]
+    assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+    assert base["export"]["build"]["args"]["ACCELERATOR"] == "cpu"
+    assert overlay["export"]["build"]["args"]["ACCELERATOR"] == "gpu"
+
+
+def test_the_key_to_tritons_closed_endpoints_is_nowhere_written():
+    """Server and service are given the same, if there is one; no file has a default."""
+    services = load_compose(BASE)["services"]
+
+    for name in ("triton", "gateway"):
+        assert services[name]["environment"][VARIABLE] is None
+
+
+def triton_arguments(folder: Path, *arguments: str, **environment: str) -> list[str]:
+    """Return what the entry point of Triton's image starts `tritonserver` with.
+
+    NVIDIA's script in front of it runs what follows it, and is left out.
+    """
+    (entry_point,) = [
+        json.loads(item.arguments)
+        for item in read_dockerfile(ROOT / "docker" / "triton.Dockerfile")
+        if item.keyword == "ENTRYPOINT"
+    ]
+    tritonserver = folder / "tritonserver"
+    tritonserver.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    tritonserver.chmod(0o755)
+    run = subprocess.run(
+        [*entry_point[1:], *arguments],
+        env={"PATH": f"{folder}:{os.environ['PATH']}", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return run.stdout.splitlines()
+
+
+def test_tritons_image_closes_what_bgem3_serve_closes(tmp_path):
+    """With the key of the environment; what follows the image's name is handed on as it is."""
+    closed = f"{','.join(CLOSED_APIS)}:{HEADER}=a-key"
+
+    assert triton_arguments(tmp_path, "--model-repository=/a b", **{VARIABLE: "a-key"}) == [
+        "--model-control-mode=explicit",
+        "--load-model=*",
+        f"--http-restricted-api={closed}",
+        f"--grpc-restricted-protocol={closed}",
+        "--model-repository=/a b",
+    ]
+
+
+def test_without_a_key_tritons_image_makes_a_new_one_at_each_start(tmp_path):
+    """One that nobody is told."""
+    keys = {triton_arguments(tmp_path)[2].rpartition("=")[2] for _ in range(2)}
+
+    assert len(keys) == 2
+    assert [key for key in keys if not re.fullmatch(r"[0-9a-f]{64}", key)] == []
+
+
+def test_a_bundle_names_the_images():
+    """All that compose and the Dockerfiles name, for sites that have to carry them over."""
+    version = load_project()["project"]["version"]
+    contents = ROOT / "server" / "bgem3_server" / "bundle" / "contents" / "images.txt"
+    listed = [
+        line
+        for line in contents.read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
+    built = {f"bgem3-{path.name.removesuffix('.Dockerfile')}:{version}" for path in DOCKERFILES}
+    bases = {
+        value
+        for path in DOCKERFILES
+        for name, value in argument_defaults(path).items()
+        if name.endswith("_IMAGE")
+    }
+    others = {
+        service["image"].partition(":-")[2].removesuffix("}")
+        for service in load_compose(BASE)["services"].values()
+        if "build" not in service
+    }
+
+    assert sorted(listed) == sorted(built | bases | others)
 
 
 def test_the_service_can_search():

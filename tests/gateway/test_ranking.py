@@ -17,13 +17,13 @@ from bgem3_client import (
     InferResponse,
     InternalServerError,
     InvalidInputError,
-    UnavailableError,
     colbert_score,
     dense_score,
     lexical_score,
 )
 from bgem3_client.deadline import Deadline
 from bgem3_client.encode_request import EncodeOptions
+from bgem3_client.errors import VersionChangedError
 from bgem3_server.gateway.calls.call import Call
 from bgem3_server.gateway.calls.errors import BusyError, ResultMemoryError, TooLargeError
 from bgem3_server.gateway.dialects.dialect import Dialect
@@ -288,18 +288,29 @@ def test_deadline_ends_it_between_blocks() -> None:
 
 @pytest.mark.usefixtures("small_blocks")
 def test_blocks_of_two_versions_are_not_compared() -> None:
-    """Vectors of two versions of the model do not go together."""
+    """Where the model is rolled over meanwhile, all is computed again; for ever, it is an error."""
+    documents = [f"number {n}" for n in range(500)]
 
     class Rolling(Transport):
+        def __init__(self, *, always: bool) -> None:
+            super().__init__()
+            self.always = always
+
         async def infer(self, request: InferRequest) -> InferResponse:
             response = await super().infer(request)
-            return InferResponse(response.tensors, "1" if len(self.encoded) < 3 else "2")
+            step = len(self.encoded) // 3
+            return InferResponse(response.tensors, str(step if self.always else min(step, 1)))
 
-    async def scenario(gateway: Gateway) -> None:
-        with pytest.raises(UnavailableError, match="version"):
-            await rank("query", [f"number {n}" for n in range(500)], RankOptions(), gateway, call())
+    async def once(gateway: Gateway) -> None:
+        ranked = await rank("query", documents, RankOptions(), gateway, call())
+        assert len(documents) == len(ranked.by_output["dense"])
 
-    run(scenario, Rolling())
+    async def for_ever(gateway: Gateway) -> None:
+        with pytest.raises(VersionChangedError, match="version"):
+            await rank("query", documents, RankOptions(), gateway, call())
+
+    run(once, Rolling(always=False))
+    run(for_ever, Rolling(always=True))
 
 
 @pytest.mark.parametrize(

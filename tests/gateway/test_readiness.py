@@ -13,13 +13,15 @@ from bgem3_client import AsyncClient, FakeTransport, UnavailableError
 from bgem3_client.encode_request import EncodeOptions
 from bgem3_client.errors import AccessError, InternalServerError, ServerOutOfMemoryError
 from bgem3_client.transports import InferRequest, InferResponse
-from bgem3_server.gateway.calls.call import Priority
 from bgem3_server.gateway.encoding.result_cache import ResultCache
-from bgem3_server.gateway.encoding.scheduler import Scheduler
 from bgem3_server.gateway.operations import readiness as readiness_module
 from bgem3_server.gateway.operations.metrics import Metrics
+from bgem3_server.gateway.operations.probe_watchers import PrimaryWatcher
 from bgem3_server.gateway.operations.readiness import Readiness, State
 from bgem3_server.gateway.settings import GatewaySettings
+from bgem3_server.gateway.tritons import triton
+from bgem3_server.gateway.tritons.role import Role
+from bgem3_server.gateway.tritons.tritons import Tritons
 
 
 class Triton(FakeTransport):
@@ -63,15 +65,8 @@ class Triton(FakeTransport):
         """Not needed."""
 
 
-class OneText:
-    """A request of one text."""
-
-    def __init__(self, tokens: int) -> None:
-        self.next_tokens = tokens
-
-    def send(self, _: int) -> int:
-        """It is in flight from now on."""
-        return self.next_tokens
+async def _nothing(_: triton.Triton) -> None:
+    """Is done at once."""
 
 
 class Bench:
@@ -83,17 +78,12 @@ class Bench:
             **{"ready_interval_seconds": 0.01, "answer_timeout_seconds": 0.1} | settings
         )
         self.registry = CollectorRegistry()
-        self.scheduler = Scheduler(configured)
         metrics = Metrics(self.registry)
         self.cache = ResultCache(1_000_000, metrics)
-        self.readiness = Readiness(
-            self.triton,
-            AsyncClient(transport=self.triton),
-            self.scheduler,
-            self.cache,
-            metrics,
-            configured,
-        )
+        self.primary = triton.Triton(Role.PRIMARY, "", self.triton)
+        tritons = Tritons(self.primary, None, 10, metrics)
+        watcher = PrimaryWatcher(tritons, self.cache, metrics)
+        self.readiness = Readiness(self.primary, watcher, configured)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -219,8 +209,7 @@ def test_late_probe_says_nothing_while_others_are_answered():
         await bench.until(State.READY)
         bench.triton.silent = True
         for _ in range(30):
-            await bench.scheduler.turn(Priority.BULK, OneText(10))
-            bench.scheduler.done(Priority.BULK, 10)
+            await bench.primary.do(_nothing, tokens=10)
             await asyncio.sleep(0.01)
             assert State.READY is bench.readiness.state
 
@@ -232,7 +221,7 @@ def test_late_probe_says_nothing_while_triton_has_much_to_do():
 
     async def scenario(bench: Bench) -> None:
         await bench.until(State.READY)
-        await bench.scheduler.turn(Priority.BULK, OneText(1000))
+        bench.primary.in_flight_tokens = 1000
         bench.triton.silent = True
         await asyncio.sleep(0.3)
         assert State.READY is bench.readiness.state
@@ -248,10 +237,10 @@ def test_full_queue_says_nothing_while_others_are_answered(kind):
         await bench.until(State.READY)
         bench.triton.error = kind("full")
         # Answered after any probe's beginning.
-        bench.scheduler.answered_seconds = asyncio.get_running_loop().time() + 60
+        bench.primary.answered_seconds = asyncio.get_running_loop().time() + 60
         await asyncio.sleep(0.2)
         assert State.READY is bench.readiness.state
-        bench.scheduler.answered_seconds = 0
+        bench.primary.answered_seconds = 0
         await bench.until(State.UNAVAILABLE)
 
     run(scenario)

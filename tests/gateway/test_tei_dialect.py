@@ -8,15 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
-from bgem3_client import AsyncClient, FakeTransport
+from bgem3_client import FakeTransport
 from bgem3_client.address import Address
 from bgem3_client.transports import connect
 from bgem3_server.gateway.app import create_app
 from bgem3_server.gateway.calls.errors import NotOfferedError, TextTooLongError
 from bgem3_server.gateway.encoding.token_counter import LocalTokenCounter, Token, TritonTokenCounter
+from bgem3_server.gateway.operations.metrics import Metrics
 from bgem3_server.gateway.settings import GatewaySettings
+from bgem3_server.gateway.tritons.role import Role
+from bgem3_server.gateway.tritons.triton import Triton
+from bgem3_server.gateway.tritons.tritons import Tritons
 
 TEXT = "如何重置 deep learning</s>"
 
@@ -218,8 +223,9 @@ def test_tokenizer_in_triton(triton, demo_repository):
 
     async def both():
         transport = connect(Address.parse(triton.grpc), {})
-        client = AsyncClient(transport=transport)
-        remote = TritonTokenCounter(client, transport, 10)
+        primary = Triton(Role.PRIMARY, triton.grpc, transport)
+        tritons = Tritons(primary, None, 10, Metrics(CollectorRegistry()))
+        remote = TritonTokenCounter(tritons, 10)
         local = LocalTokenCounter(demo_repository)
         try:
             # Together more tokens than Triton takes in one request.
@@ -239,7 +245,7 @@ def test_tokenizer_in_triton(triton, demo_repository):
                 for counter in (remote, local)
             ]
         finally:
-            await client.close()
+            await transport.close()
 
     remote, local, remote_bare, local_bare = asyncio.run(both())
 

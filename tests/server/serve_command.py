@@ -81,11 +81,14 @@ def family(process: psutil.Process) -> list[psutil.Process]:
 
 def still_running(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Return those that have not ended; whether somebody has asked how is another matter."""
-    return [
-        process
-        for process in processes
-        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    ]
+    return [process for process in processes if _runs(process)]
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended between the two
+        return False
 
 
 def shared_memory(triton: psutil.Process) -> list[Path]:

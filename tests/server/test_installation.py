@@ -103,6 +103,20 @@ def test_wheel_is_assembled_once(monkeypatch, tmp_path):
     assert made == stub.stat().st_ctime_ns
 
 
+@pytest.mark.parametrize("damage", [lambda file: os.truncate(file, 1000), Path.unlink])
+def test_a_damaged_backend_in_the_cache_is_made_anew(monkeypatch, tmp_path, damage):
+    """What is no longer the wheel's file never runs."""
+    monkeypatch.setenv("PATH", "/usr/bin")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    backend = find_installation().backend_directory / "python"
+    before = {file.name: file.read_bytes() for file in backend.iterdir()}
+    damage(backend / "libtriton_python.so")
+
+    assert backend == find_installation().backend_directory / "python"
+    assert before == {file.name: file.read_bytes() for file in backend.iterdir()}
+    assert [backend.parent] == list((tmp_path / "bgem3").iterdir())
+
+
 def test_missing_libpython_names_the_package(standard_layout):
     """What the loader says becomes the package to install."""
     write_program(

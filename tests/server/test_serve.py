@@ -39,7 +39,7 @@ def test_ready_server_tells_its_addresses_and_stops_cleanly(make_repository, sta
     assert urllib.request.urlopen(addresses["http"] + "/v2/health/ready").status == 200
     assert b"nv_inference" in urllib.request.urlopen(addresses["metrics"]).read()
     assert ["model: bge_m3 version 1; profile cpu", line] == serve.printed.splitlines()
-    assert len(processes) == 2
+    assert len(processes) == 3  # with the model's, and the guard
     assert len(regions) == 1
 
     serve.process.send_signal(signal.SIGTERM)
@@ -206,7 +206,7 @@ def test_killed_model_process_is_noticed_and_replaced(make_repository, start_ser
     """Triton stays 'ready' without its Python process; the probe finds out."""
     serve = start_serve(make_repository(), *QUICK_PROBES, *QUICK_RESTART)
     addresses = serve.wait_ready()
-    (stub,) = serve.triton().children()
+    (stub,) = [child for child in serve.triton().children() if "stub" in child.name()]
 
     stub.kill()
     wait_until(lambda: serve.printed.count("ready: ") == 2)
@@ -287,6 +287,22 @@ def test_triton_ends_with_a_killed_server(make_repository, start_serve):
     serve.process.kill()
 
     wait_until(lambda: not still_running(processes))
+    assert [region for region in regions if region.exists()] == []
+
+
+def test_hung_triton_ends_with_a_killed_server(make_repository, start_serve):
+    """A Triton that cannot follow the kernel's signal is ended by its guard."""
+    serve = start_serve(make_repository(), "--stop-timeout-seconds", "1")
+    serve.wait_ready()
+    triton = serve.triton()
+    processes = family(triton)
+    regions = shared_memory(triton)
+
+    triton.suspend()
+    serve.process.kill()
+
+    wait_until(lambda: not still_running(processes))
+    assert len(regions) == 1
     assert [region for region in regions if region.exists()] == []
 
 

@@ -68,7 +68,7 @@ def parquet_rows(
                     if kept := batch[skipped:]:
                         yield _rows(kept, begin + skipped + 1, total, columns)
                     begin += len(batch)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise InputFileError(f"{path}: cannot be read: {error}") from error
 
 

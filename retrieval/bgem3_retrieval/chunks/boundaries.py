@@ -57,7 +57,10 @@ _SENTENCE_END = regex.compile(
     regex.VERBOSE | regex.V1,
 )
 _LINE_END = regex.compile(r"\n\s*+")
-_CLUSTER = regex.compile(r"\X")
+# Flags are taken by pairs here: \X looks back over all of a row of them, for each.
+_CLUSTER = regex.compile(
+    r"\p{GCB=Regional_Indicator}{2}[\p{GCB=Extend}\p{GCB=SpacingMark}\p{GCB=ZWJ}]*+|\X"
+)
 # Between words, and behind what divides clauses where there are no spaces.
 _WORD_END = regex.compile(
     r"(?:\s++|[，、：；。！？．｡､…）】」』”’]++\s*+)"

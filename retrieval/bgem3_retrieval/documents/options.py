@@ -20,7 +20,8 @@ class ReaderOptions(BaseModel):
         metadata_fields: Of a table: the fields that a search can filter by; None takes every other
             one that holds numbers, booleans, dates or short strings.
         max_file_bytes: Of a file that is read as a whole; tables are read piece by piece.
-        max_unpacked_bytes: Of all that is packed in a DOCX file.
+        max_unpacked_bytes: Of all that is packed in a DOCX file, and of what is unpacked of a
+            Parquet file at once: 256 rows.
         max_row_bytes: Of a row of a JSONL or CSV file.
     """
 

@@ -31,7 +31,7 @@ _OPERATOR: Final = re.compile(r"==|!=|<=|>=|<|>|in(?=[\s(])")
 _BARE: Final = re.compile(r"""[^"'\s][^\n]*""")
 _BARE_IN_LIST: Final = re.compile(r"""[^"'\s,()][^,()\n]*""")
 _INTEGER: Final = re.compile(r"[+-]?\d{1,18}")
-_FLOAT: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_FLOAT: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _BOOLEANS: Final = {"true": True, "false": False}
 
 

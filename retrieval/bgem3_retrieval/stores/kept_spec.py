@@ -35,9 +35,10 @@ def read_spec(name: str, address: str, kept: str | dict[str, Any] | None) -> Col
         if isinstance(kept, str):
             return CollectionSpec.model_validate_json(kept)
         return CollectionSpec.model_validate(kept)
-    except pydantic.ValidationError as error:
+    except (pydantic.ValidationError, InvalidInputError) as error:  # the latter: of its name
         raise StoreError(
-            f"the collection {name} at {address} was made by a later version: {error}"
+            f"what the collection {name} at {address} says of itself is damaged, or of a later "
+            f"version: {error}"
         ) from error
 
 

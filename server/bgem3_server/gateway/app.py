@@ -34,7 +34,7 @@ from bgem3_server.gateway.dialects import (
     tei,
     token_counts,
 )
-from bgem3_server.gateway.gateway import Gateway
+from bgem3_server.gateway.gateway import Gateway, OtherTransports
 from bgem3_server.gateway.operations import health
 from bgem3_server.gateway.operations.background import background
 from bgem3_server.gateway.operations.tracing import TraceMiddleware, set_up_tracing
@@ -57,7 +57,10 @@ _PARTS: Final = (
 
 
 def create_app(
-    settings: GatewaySettings, transport: Transport | None = None, store: Store | None = None
+    settings: GatewaySettings,
+    transport: Transport | None = None,
+    store: Store | None = None,
+    others: OtherTransports | None = None,
 ) -> FastAPI:
     """Return the service as an ASGI application.
 
@@ -65,13 +68,14 @@ def create_app(
         settings: Of the service.
         transport: Carries the requests instead of a connection to ``settings.triton``.
         store: Holds the collections instead of the one at ``settings.store``; closed at the end.
+        others: Carry the requests to the other Tritons that are set.
 
     Raises:
         InvalidInputError: A setting is wrong.
         MissingLibraryError: What the store needs is not installed.
         RepositoryError: The repository's manifest is damaged.
     """
-    gateway = Gateway.assemble(settings, transport, store)
+    gateway = Gateway.assemble(settings, transport, store, others)
     keys = read_keys(settings)
     origins = cors_origins(settings)
 

@@ -30,6 +30,35 @@ class GatewaySettings(BaseSettings):
         "127.0.0.1:8001",
         description="Triton's gRPC port as host:port, grpc://host:port or grpcs://host:port.",
     )
+    fallback_triton: str = Field(
+        "",
+        description="A second Triton with the same model, as `triton`: it answers while the first "
+        "one cannot. One on the CPU will do. Without it the service is down while its Triton is.",
+    )
+    fallback_return_seconds: float = Field(
+        10,
+        ge=0,
+        le=3600,
+        description="How long the first Triton must answer its probes without a break before "
+        "requests go back to it.",
+    )
+    canary_triton: str = Field(
+        "",
+        description="A Triton with a candidate model, as `triton`, that answers a share of the "
+        "requests for vectors.",
+    )
+    canary_model_version: str = Field(
+        "",
+        description="The version of the model to ask the candidate's Triton for, as `bgem3 models "
+        "list` shows it; without canary-triton, the service's own Triton is asked for it.",
+    )
+    canary_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="The share of the requests that the candidate answers, chosen by their texts; "
+        "0 leaves it those that ask for it (X-Bgem3-Canary: always).",
+    )
     tokenizer: Path | None = Field(
         None,
         description="The model repository that Triton serves, or its tokenizer.json, to count "
@@ -211,6 +240,16 @@ class GatewaySettings(BaseSettings):
         "OTEL_EXPORTER_OTLP_ENDPOINT does the same. Without it a caller's trace is only passed on "
         "to Triton.",
     )
+
+    @property
+    def has_canary(self) -> bool:
+        """Whether a candidate answers some requests."""
+        return bool(self.canary_triton or self.canary_model_version)
+
+    @property
+    def has_other_tritons(self) -> bool:
+        """Whether answers must say which Triton they come from."""
+        return bool(self.fallback_triton) or self.has_canary
 
     @property
     def has_keys(self) -> bool:

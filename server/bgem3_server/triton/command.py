@@ -46,6 +46,7 @@ def triton_command(
     settings: ServeSettings,
     key: str | None,
     extra_arguments: tuple[str, ...] = (),
+    models: tuple[str, ...] = (),
 ) -> TritonCommand:
     """Return how to start Triton on ``repository``.
 
@@ -57,6 +58,7 @@ def triton_command(
         settings: Time to stop and log level are read from it.
         key: What callers of the closed endpoints have to send; None closes none.
         extra_arguments: Further options of ``tritonserver``, put last, so that they win.
+        models: What to load, their steps included; empty for all that the repository has.
     """
     server_id = f"bgem3-{uuid4().hex[:12]}"
     arguments = [
@@ -65,9 +67,7 @@ def triton_command(
         f"--model-repository={repository.absolute()}",
         # Explicit, so that models can be loaded, rolled over and unloaded one by one later.
         "--model-control-mode=explicit",
-        # With the heads in the graph some folders have nothing to load; the ensemble's steps come
-        # with it.
-        f"--load-model={ENSEMBLE.name if profile in _HEADS_IN_THE_GRAPH else '*'}",
+        *(f"--load-model={model}" for model in models or _all_models(profile)),
         # Every config is complete; with completion Triton would start each Python model twice.
         "--disable-auto-complete-config",
         f"--backend-directory={installation.backend_directory}",
@@ -99,6 +99,12 @@ def triton_command(
         shared_memory_prefix=server_id,
         key=key,
     )
+
+
+def _all_models(profile: Profile) -> tuple[str, ...]:
+    # With the heads in the graph some folders have nothing to load; the ensemble's steps come
+    # with it.
+    return (ENSEMBLE.name,) if profile in _HEADS_IN_THE_GRAPH else ("*",)
 
 
 def _environment(installation: Installation) -> dict[str, str]:

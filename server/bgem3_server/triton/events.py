@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bgem3_export.manifest import Manifest
 from bgem3_export.trunk_config import BatchLimits
+from bgem3_server.models.record import VersionRecord
 from bgem3_server.triton.addresses import Addresses
 from bgem3_server.triton.installation import Installation
 from bgem3_server.triton.probe import Finding, ServedModel
@@ -77,12 +78,17 @@ class KeyProblem:
 
 @dataclass(frozen=True)
 class Ready:
-    """Triton answers; after every start."""
+    """Triton answers; after every start.
+
+    Attributes:
+        version: What serves, where the repository holds more versions than its manifest.
+    """
 
     addresses: Addresses
     model: ServedModel
     manifest: Manifest | None
     profile: ProfileChoice
+    version: VersionRecord | None = None
 
     def __str__(self) -> str:
         where = self.addresses

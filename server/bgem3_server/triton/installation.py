@@ -44,16 +44,17 @@ class Installation:
         return {"LD_LIBRARY_PATH": ":".join(directories)} if directories else {}
 
 
-def find_installation(setting: Path | None = None) -> Installation:
+def find_installation(setting: Path | None = None, cache: Path | None = None) -> Installation:
     """Return the ``tritonserver`` to run: the setting, else PATH, else the wheel.
 
     Args:
         setting: The program itself, or the directory that has ``bin/tritonserver``.
+        cache: Where to put together what the wheel lacks; by default in the user's cache.
 
     Raises:
         InstallationError: There is none, or it cannot run Python models in this Python.
     """
-    installation = _named(setting) if setting else _on_path() or wheel_installation()
+    installation = _named(setting) if setting else _on_path() or wheel_installation(cache)
     if installation is None:
         raise InstallationError(
             "there is no tritonserver on this machine: pip install 'bgem3-triton[server]' brings "
@@ -64,8 +65,11 @@ def find_installation(setting: Path | None = None) -> Installation:
     return installation
 
 
-def wheel_installation() -> Installation | None:
+def wheel_installation(cache: Path | None = None) -> Installation | None:
     """Return the ``tritonserver`` of the ``nvidia-pytriton`` wheel; None when not installed.
+
+    Args:
+        cache: See :func:`find_installation`.
 
     Raises:
         InstallationError: The wheel has no Python backend for this version of Python.
@@ -76,7 +80,7 @@ def wheel_installation() -> Installation | None:
     return Installation(
         origin=f"nvidia-pytriton {contents.version}",
         tritonserver=contents.root / "bin" / "tritonserver",
-        backend_directory=wheel.assemble_backends(contents),
+        backend_directory=wheel.assemble_backends(contents, cache),
         cache_directory=contents.root / "caches",
         library_path=(contents.libraries, *wheel.python_library_directories()),
     )

@@ -56,7 +56,10 @@ class TritonProcess:
         self.key_problem: OSError | None = None
         self._process = subprocess.Popen(
             [
-                *(sys.executable, "-I", "-S", str(Path(__file__).with_name("leash.py"))),
+                *_script("guard.py"),
+                *(str(os.getpid()), str(settings.stop_timeout_seconds + _UNLOAD_SECONDS)),
+                command.shared_memory_prefix,
+                *_script("leash.py"),
                 str(os.getpid()),
                 *command.arguments,
             ],
@@ -192,6 +195,11 @@ class TritonProcess:
         if says_drained(line):
             self._drained.set()
         self._on_log(line)
+
+
+def _script(name: str) -> tuple[str, ...]:
+    """Return the command for a script beside this file, without any package."""
+    return (sys.executable, "-I", "-S", str(Path(__file__).with_name(name)))
 
 
 def _exit_text(status: int) -> str:

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from bgem3_client.triton_key import VARIABLE
+from bgem3_export.errors import RepositoryError
 from bgem3_export.manifest import Manifest
 from bgem3_server.errors import GaveUpError, PortInUseError, StartError
+from bgem3_server.model_files import ModelFiles
+from bgem3_server.models.start import prepare_choice
 from bgem3_server.repository import read_repository
 from bgem3_server.restarts import Restarts
 from bgem3_server.settings import ServeSettings
@@ -92,6 +95,7 @@ class Supervisor:
         self.ready: Future[Ready] = Future()
         self.ended: Future[None] = Future()
         self._repository = repository
+        self._files = ModelFiles(repository)
         self._settings = settings
         self._on_event = on_event
         self._on_log = on_log
@@ -152,7 +156,7 @@ class Supervisor:
             started = time.monotonic()
             try:
                 process = self._start(plan, addresses)
-            except StartError as error:
+            except (StartError, RepositoryError) as error:
                 if not self.ready.done():
                     raise
                 failure = _Failure(f"could not be started: {error}")
@@ -166,13 +170,20 @@ class Supervisor:
                     self._on_event(Stopped(self._end(self._settings.stop_timeout_seconds)))
                     return
                 failure = watched
-                self._end(0 if failure.hung else self._settings.stop_timeout_seconds)
+                self._end(0 if failure.hung else self._last_chance_seconds)
             delay_seconds = restarts.next_delay_seconds(time.monotonic() - started)
             if delay_seconds is None:
                 raise GaveUpError(restarts.given_up(f"Triton {failure.cause}"))
             self._on_event(Restarting(failure.cause, restarts.in_a_row, delay_seconds))
             if self._stopping.wait(delay_seconds):
                 return
+
+    @property
+    def _last_chance_seconds(self) -> float:
+        """How long a sick Triton may finish requests: some may pass, and all others wait."""
+        # A request of which two steps fail at once is never ended by Triton 24.10, so it would
+        # often take the whole stop timeout.
+        return min(self._settings.probe_timeout_seconds, self._settings.stop_timeout_seconds)
 
     def _start(self, plan: _Plan, addresses: Addresses | None) -> TritonProcess | None:
         """Start Triton, wait until it is ready and say so; None when it is to stop before that.
@@ -181,6 +192,8 @@ class Supervisor:
             plan: What to start.
             addresses: Those of the Triton that ran before: its clients come back to them.
         """
+        if plan.manifest is not None and self._settings.check_files:
+            self._files.check(plan.manifest, plan.manifest.newest)
         if addresses is not None:
             return self._start_at(plan, addresses)
         for _ in range(_PICKS_OF_PORTS - 1):
@@ -194,6 +207,7 @@ class Supervisor:
         return self._start_at(plan, pick_addresses(self._settings))
 
     def _start_at(self, plan: _Plan, addresses: Addresses) -> TritonProcess | None:
+        choice = prepare_choice(self._repository)
         command = triton_command(
             plan.installation,
             self._repository,
@@ -202,6 +216,7 @@ class Supervisor:
             self._settings,
             self._key,
             self._extra_arguments,
+            choice.models,
         )
         self._on_event(Launching(addresses))
         if self._key is not None:
@@ -225,7 +240,7 @@ class Supervisor:
                     f"{process.key_problem}"
                 )
             )
-        ready = Ready(addresses, model, plan.manifest, plan.profile)
+        ready = Ready(addresses, model, plan.manifest, plan.profile, choice.version)
         if not self.ready.done():
             self.ready.set_result(ready)
         self._on_event(ready)

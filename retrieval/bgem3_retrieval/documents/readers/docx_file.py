@@ -59,6 +59,7 @@ _DAMAGED: Final = (
     # be, or is packed or encrypted in a way that they do not know.
     KeyError,
     ValueError,
+    TypeError,
     AttributeError,
     NotImplementedError,
     RuntimeError,
@@ -134,7 +135,8 @@ def _related(origin: Any, kind: str) -> Part | None:  # noqa: ANN401 - a part or
 
 
 def _damaged(file: SourceFile, error: BaseException) -> UnreadableDocumentError:
-    reason = " ".join(str(error).split())
+    # Where the file lies on this machine is nothing for those who sent it.
+    reason = " ".join(str(error).replace(str(file.path), "it").split())
     return UnreadableDocumentError(file.name, f"is damaged, or no DOCX file: {reason:.200}")
 
 

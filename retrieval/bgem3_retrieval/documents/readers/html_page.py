@@ -53,7 +53,7 @@ _LAYOUT: Final = "table, h1, h2, h3, h4, h5, h6, pre"
 _CHARSET: Final = re.compile(
     rb"""<(?:meta|\?xml)[^>]*?(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.I
 )
-_TAG: Final = re.compile(r"<(?P<end>/?)(?P<name>[a-z][a-z0-9]*)[^<>]*?(?P<empty>/?)>", re.I)
+_TAG: Final = re.compile(r"<(?P<end>/?)(?P<name>[a-z][a-z0-9]*+)[^<>]*?(?P<empty>/?)>", re.I)
 # Elements that have no end, or need not say where it is.
 _UNCLOSED: Final = frozenset(
     {

@@ -24,7 +24,7 @@ def read_parquet(file: SourceFile, options: ReaderOptions, report: Report) -> It
     try:
         # With a buffer a column of a row group is read piece by piece.
         table = pq.ParquetFile(file.path, buffer_size=_BUFFER_BYTES)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of its columns
         raise UnreadableDocumentError(file.name, f"is not a Parquet file: {error}") from error
     with table:
         names = tuple(field.name for field in table.schema_arrow if _holds_values(field.type))
@@ -34,15 +34,23 @@ def read_parquet(file: SourceFile, options: ReaderOptions, report: Report) -> It
             raise UnreadableDocumentError(file.name, str(error)) from error
         needed = {fields.text, fields.id, fields.title, *fields.metadata}
         columns = [name for name in names if name in needed]
-        yield from RowReader(file, options, report).documents(_rows(file.name, table, columns))
+        rows = _rows(file.name, table, columns, options)
+        yield from RowReader(file, options, report).documents(rows)
 
 
 def _rows(
-    source: str, table: pq.ParquetFile, columns: list[str]
+    source: str, table: pq.ParquetFile, columns: list[str], options: ReaderOptions
 ) -> Iterator[tuple[int, dict[str, Any] | BadRowError]]:
     number = 0
     try:
         for batch in _batches(table, columns):
+            # A page that is packed well says one text for many rows.
+            if batch.nbytes > options.max_unpacked_bytes:
+                raise UnreadableDocumentError(
+                    source,
+                    f"is too large: {batch.num_rows} rows behind row {number} have "
+                    f"{batch.nbytes:,} bytes unpacked, and may have {options.max_unpacked_bytes:,}",
+                )
             for index in range(batch.num_rows):
                 number += 1
                 yield number, _row(batch, index)

@@ -40,8 +40,8 @@ _SENTENCE_END: Final = re.compile(r"[.!?:;。！？：；…]['\"”’)）」�
 _SECTION_NUMBER: Final = re.compile(
     r"(?:(?:chapter|appendix|section)\s+)?(?:[a-z]|\d+)(?:\.\d+)*[.:]?\s+", re.I
 )
-_CONTENTS_LINE: Final = re.compile(r"(?:[.…·]\s?){6,}\s*(?:\d+|[ivxlc]+)?$")
-_COMPOUND: Final = re.compile(r"\w+-\w+")
+_CONTENTS_LINE: Final = re.compile(r"(?<![.…·])(?<![.…·]\s)(?:[.…·]\s?){6,}+\s*+(?:\d+|[ivxlc]+)?$")
+_COMPOUND: Final = re.compile(r"(?<!\w)\w++-\w+")
 
 
 @dataclass(frozen=True)
@@ -365,7 +365,7 @@ def _line_end(line: Line, following: str, compounds: set[str]) -> str:
     """Return what stands for a line's end: nothing in a word that was divided there."""
     if not line.is_hyphenated:
         return "\n"
-    left, right = re.search(r"\w*$", line.text), re.match(r"\w*", following)
+    left, right = re.search(r"(?<!\w)\w*+$", line.text), re.match(r"\w*", following)
     compound = f"{left[0] if left else ''}-{right[0] if right else ''}"
     divided = following[:1].islower() and compound.lower() not in compounds
     return "" if divided else "-"

@@ -36,6 +36,7 @@ from bgem3_retrieval.errors import (
 )
 from bgem3_retrieval.stores.collection import CollectionSpec, checked_name
 from bgem3_retrieval.stores.fit import check_points_fit
+from bgem3_retrieval.stores.kept_spec import read_spec
 from bgem3_retrieval.stores.point import Point
 from bgem3_retrieval.stores.qdrant.open_collection import OpenCollection
 from bgem3_retrieval.stores.qdrant.store import Answer, QdrantStore
@@ -109,8 +110,8 @@ class EmbeddedQdrant(QdrantStore):
                 raise CollectionExistsError(f"{self.address} has a collection {spec.name} already")
             if target.exists():
                 raise ForeignCollectionError(
-                    f"{target} is there already and is no collection of this project; it is left "
-                    "alone: choose another name or another folder"
+                    f"{self.address} has {spec.name} already, which is no collection of this "
+                    "project; it is left alone: choose another name or another folder"
                 )
             self._remove_unfinished()
             unfinished = self._folder / f"{_UNFINISHED}{uuid4().hex}"
@@ -130,14 +131,14 @@ class EmbeddedQdrant(QdrantStore):
             self._check_open()
             folder = self._folder / checked_name(name)
             try:
-                text = (folder / _SPEC_FILE).read_text()
+                text = (folder / _SPEC_FILE).read_text(encoding="utf-8")
             except FileNotFoundError as error:
                 if folder.exists():
                     raise ForeignCollectionError(
-                        f"{folder} is no collection of this project"
+                        f"{name} in {self.address} is no collection of this project"
                     ) from error
                 raise CollectionNotFoundError(self._not_found(name)) from error
-            return CollectionSpec.model_validate_json(text)
+            return read_spec(name, self.address, text)
 
     def names(self) -> list[str]:
         """See the base class."""
@@ -258,6 +259,7 @@ class EmbeddedQdrant(QdrantStore):
         except (
             pydantic.ValidationError,
             json.JSONDecodeError,
+            UnicodeDecodeError,
             pickle.UnpicklingError,
             EOFError,
         ) as error:

@@ -29,7 +29,7 @@ class CorsMiddleware(CORSMiddleware):
             allow_origins=origins,
             allow_methods=("GET", "POST"),
             allow_headers=("*",),
-            expose_headers=("Cache-Status", "Retry-After", "X-Request-Id"),
+            expose_headers=("Cache-Status", "Retry-After", "X-Bgem3-Served-By", "X-Request-Id"),
             max_age=_PREFLIGHT_SECONDS,
         )
 

@@ -155,7 +155,7 @@ def _read(file: Path) -> frozenset[bytes]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"the file of keys cannot be read: {error}") from error
+        raise InvalidInputError(f"the file of keys {file} cannot be read: {error}") from error
     return _digests((line for line in lines if not line.lstrip().startswith("#")), str(file))
 
 

@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from bgem3_client.deadline import Deadline
 from bgem3_server.gateway.calls.caching import Caching
 from bgem3_server.gateway.dialects.dialect import Dialect
+from bgem3_server.gateway.tritons.role import CanaryChoice, Role
 
 CALL_KEY: Final = "bgem3.call"
 """Where the ASGI scope holds the :class:`Call`."""
@@ -41,6 +42,9 @@ class Call:
         truncated: How many texts were cut.
         cached: How many of the texts came from the cache.
         joined: How many were computed for another request, or stood in the same one before.
+        canary: Whether a canary may answer it.
+        served_by: The Triton that encoded the texts; of several the one that is not the primary.
+            None where nothing was encoded.
         queue_seconds: How long the request's first part waited for its turn.
         error: The code of what went wrong; empty for a success. For logs and traces.
         finish: Closed when the response has been sent or given up.
@@ -57,9 +61,27 @@ class Call:
     truncated: int = 0
     cached: int = 0
     joined: int = 0
+    canary: CanaryChoice = CanaryChoice.BY_SHARE
+    served_by: Role | None = None
     queue_seconds: float = 0.0
     error: str = ""
     finish: ExitStack = field(default_factory=ExitStack)
+
+    def was_served_by(self, role: Role) -> None:
+        """Some of the texts were encoded by a Triton; another than the primary is what is told."""
+        if role is not Role.PRIMARY or self.served_by is None:
+            self.served_by = role
+
+    def add(self, part: Call) -> None:
+        """Count what a part of the request has done."""
+        self.texts += part.texts
+        self.tokens += part.tokens
+        self.truncated += part.truncated
+        self.cached += part.cached
+        self.joined += part.joined
+        self.queue_seconds = max(self.queue_seconds, part.queue_seconds)
+        if part.served_by is not None:
+            self.was_served_by(part.served_by)
 
     def at_end(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called when the response has been sent or given up."""

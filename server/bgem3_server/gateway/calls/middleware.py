@@ -24,9 +24,11 @@ from bgem3_server.gateway.calls.problem import problem_response
 from bgem3_server.gateway.dialects.dialect import dialect_of
 from bgem3_server.gateway.operations.metrics import Metrics
 from bgem3_server.gateway.settings import GatewaySettings
+from bgem3_server.gateway.tritons.role import CanaryChoice, Role
 
 _REQUEST_ID: Final = re.compile(r"[0-9A-Za-z_.:-]{1,128}")
 _PRIORITIES: Final = {"interactive": Priority.INTERACTIVE, "bulk": Priority.BULK}
+_CANARY_CHOICES: Final = {"always": CanaryChoice.ALWAYS, "never": CanaryChoice.NEVER}
 
 log = structlog.get_logger("bgem3.gateway")
 
@@ -91,6 +93,10 @@ class CallMiddleware:
             call.priority = _PRIORITIES[name.lower()]
         if directives := headers.getlist("cache-control"):
             call.caching = read_caching(",".join(directives))
+        if (choice := headers.get("x-bgem3-canary")) is not None:
+            if choice.lower() not in _CANARY_CHOICES:
+                raise InvalidInputError(f"X-Bgem3-Canary is {choice!r}; send 'always' or 'never'")
+            call.canary = _CANARY_CHOICES[choice.lower()]
         if (timeout := headers.get("x-timeout-seconds")) is not None:
             call.deadline = Deadline.after(
                 min(_seconds(timeout), self._settings.request_timeout_seconds)
@@ -111,6 +117,8 @@ class CallMiddleware:
         is_monitoring = route in MONITORING_PATHS
         if not is_monitoring:
             metrics.latency_seconds.labels(route, call.modes).observe(seconds)
+        if call.served_by is not None:
+            metrics.served_seconds.labels(call.served_by.value).observe(seconds)
         metrics.texts.inc(call.texts)
         metrics.tokens.inc(call.tokens)
         metrics.truncated_texts.inc(call.truncated)
@@ -127,6 +135,7 @@ class CallMiddleware:
             texts=call.texts,
             tokens=call.tokens,
             queue_milliseconds=round(call.queue_seconds * 1e3, 1),
+            **({} if call.served_by in (None, Role.PRIMARY) else {"served_by": call.served_by}),
             **({"cached": call.cached} if call.cached else {}),
             **({"joined": call.joined} if call.joined else {}),
             **({"error": call.error} if call.error else {}),
@@ -194,6 +203,8 @@ class _Exchange:
             headers["Server-Timing"] = (
                 f"total;dur={milliseconds:.1f}, queue;dur={call.queue_seconds * 1e3:.1f}"
             )
+            if self._settings.has_other_tritons and call.served_by is not None:
+                headers["X-Bgem3-Served-By"] = call.served_by.value
             if self._settings.cache_bytes and call.texts:
                 headers["Cache-Status"] = cache_status(
                     call.caching, call.texts, call.cached, call.joined

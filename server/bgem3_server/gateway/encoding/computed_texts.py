@@ -11,7 +11,7 @@ from typing import Final
 
 from opentelemetry import trace
 
-from bgem3_client import AsyncClient, Embeddings
+from bgem3_client import Embeddings
 from bgem3_client.embeddings import Embedding
 from bgem3_client.encode_request import EncodeOptions
 from bgem3_client.errors import TEXT_ERRORS
@@ -25,6 +25,9 @@ from bgem3_server.gateway.encoding.result_cache import ResultCache
 from bgem3_server.gateway.encoding.scheduler import Scheduler
 from bgem3_server.gateway.operations.metrics import Metrics
 from bgem3_server.gateway.operations.tracing import stage, trace_headers
+from bgem3_server.gateway.tritons.role import Role
+from bgem3_server.gateway.tritons.triton import Triton
+from bgem3_server.gateway.tritons.tritons import Done, Tritons
 
 # What a hung Triton may hold a part's tokens for; callers have their own, shorter deadlines.
 _LONGEST_ANSWER_SECONDS: Final = 3600.0
@@ -42,9 +45,9 @@ class ComputedTexts:
     """
 
     def __init__(
-        self, client: AsyncClient, scheduler: Scheduler, cache: ResultCache, metrics: Metrics
+        self, tritons: Tritons, scheduler: Scheduler, cache: ResultCache, metrics: Metrics
     ) -> None:
-        self._client = client
+        self._tritons = tritons
         self._scheduler = scheduler
         self._cache = cache
         self._metrics = metrics
@@ -91,12 +94,21 @@ class ComputedTexts:
         answers = await self._compute(texts, options, admission, in_flight)
         lost = {text: tokens for text, tokens in texts.items() if text not in answers}
         if lost:
-            tokens = sum(lost.values())
-            self._scheduler.readmit(tokens)
-            admission.tokens_left += tokens
             with indices_in(list(texts), list(lost)):
-                answers |= await self._compute(lost, options, admission, InFlight())
+                answers |= await self.compute_anew(lost, options, admission)
         return answers
+
+    async def compute_anew(
+        self, texts: Mapping[str, int], options: EncodeOptions, admission: Admission
+    ) -> dict[str, Embedding]:
+        """Return the representations of texts that were let in before; nobody shares the work.
+
+        Args and errors are those of :meth:`compute`.
+        """
+        tokens = sum(texts.values())
+        self._scheduler.readmit(tokens)
+        admission.tokens_left += tokens
+        return await self._compute(texts, options, admission, InFlight())
 
     async def _compute(
         self,
@@ -116,6 +128,9 @@ class ComputedTexts:
             await _answered(wanted, list(texts))
         finally:
             in_flight.leave(wanted)
+        for text in wanted.texts:
+            if text.answer is not None:
+                admission.call.was_served_by(text.answered_by)
         return {text.text: text.answer for text in wanted.texts if text.answer is not None}
 
     async def _send_all(self, wanted: WantedTexts) -> None:
@@ -162,30 +177,38 @@ class ComputedTexts:
         texts, options = [text.text for text in part], wanted.options
         try:
             with stage("triton"):
-                embeddings = await self._encode(texts, options)
+                done = await self._encode(part, options)
         finally:
             wanted.in_flight.forget(part, options)
-        if wanted.admission.call.caching is not Caching.PRIVATE:
+        embeddings = done.result
+        # What is kept is the primary's: it comes without a mark when the primary is back.
+        kept = done.by is not Role.FALLBACK
+        if kept and wanted.admission.call.caching is not Caching.PRIVATE:
             self._cache.keep(texts, embeddings, options)
         for index, text in enumerate(part):
             answer = embeddings[index]
             if len(part) > 1 and any(request is not wanted for request in text.wanted_by):
                 # Another request must not keep the whole part in memory for one text.
                 answer = detached(answer, options)
-            text.answer = answer
+            text.answer, text.answered_by = answer, done.by
 
-    async def _encode(self, texts: Sequence[str], options: EncodeOptions) -> Embeddings:
-        return await self._client.encode(
-            texts,
-            options.outputs,
-            max_length=options.max_length,
-            truncate=options.truncate,
-            return_tokens=options.return_tokens,
-            return_hidden_states=options.return_hidden_states,
-            colbert_dtype=options.colbert_dtype,
-            timeout_seconds=_LONGEST_ANSWER_SECONDS,
-            headers=trace_headers(),
-        )
+    async def _encode(self, part: Sequence[WantedText], options: EncodeOptions) -> Done[Embeddings]:
+        texts = [text.text for text in part]
+
+        async def ask(triton: Triton) -> Embeddings:
+            return await triton.client.encode(
+                texts,
+                options.outputs,
+                max_length=options.max_length,
+                truncate=options.truncate,
+                return_tokens=options.return_tokens,
+                return_hidden_states=options.return_hidden_states,
+                colbert_dtype=options.colbert_dtype,
+                timeout_seconds=_LONGEST_ANSWER_SECONDS,
+                headers=trace_headers(),
+            )
+
+        return await self._tritons.do(ask, sum(text.tokens for text in part))
 
 
 async def _answered(wanted: WantedTexts, texts: Sequence[str]) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import numpy as np
 
 from bgem3_backend.packed_texts import Int32Array
-from bgem3_client import AsyncClient, Embeddings
+from bgem3_client import Embeddings
 from bgem3_client.embeddings import Embedding
 from bgem3_client.encode_request import EncodeOptions, encode_texts
+from bgem3_client.errors import VersionChangedError
 from bgem3_client.model_info import ModelInfo
 from bgem3_server.gateway.calls.call import Call, Priority
 from bgem3_server.gateway.calls.errors import TextTooLongError, TooLargeError
@@ -22,27 +24,42 @@ from bgem3_server.gateway.encoding.scheduler import Scheduler
 from bgem3_server.gateway.encoding.token_counter import TokenCounter
 from bgem3_server.gateway.operations.tracing import stage
 from bgem3_server.gateway.settings import GatewaySettings
+from bgem3_server.gateway.tritons.tritons import Tritons
+
+
+class AnswersSome(Protocol):
+    """Answers some requests instead, see :class:`~bgem3_server.gateway.encoding.canary.Canary`."""
+
+    async def encode(
+        self, texts: Sequence[str], options: EncodeOptions, call: Call
+    ) -> Embeddings | None:
+        """Return the representations of texts; None where that is left to others."""
 
 
 class Encoder:
-    """Counts, admits, has computed what is not there yet, and puts the answers together."""
+    """Counts, admits, has computed what is not there yet, and puts the answers together.
+
+    Attributes:
+        canary: Is asked first, for whole requests of one step; None where there is none.
+    """
 
     def __init__(
         self,
-        client: AsyncClient,
+        tritons: Tritons,
         counter: TokenCounter,
         scheduler: Scheduler,
         memory: ResultMemory,
         computed: ComputedTexts,
         settings: GatewaySettings,
     ) -> None:
-        self._client = client
+        self._tritons = tritons
         self._counter = counter
         self._scheduler = scheduler
         self._memory = memory
         self._computed = computed
         self._settings = settings
         self._model: ModelInfo | None = None
+        self.canary: AnswersSome | None = None
 
     async def model_info(self) -> ModelInfo:
         """Return the sizes of the model's vectors, asked for once.
@@ -51,7 +68,8 @@ class Encoder:
             ServerError: Triton did not say.
         """
         if self._model is None:
-            self._model = await self._client.model_info()
+            done = await self._tritons.do(lambda triton: triton.client.model_info())
+            self._model = done.result
         return self._model
 
     async def encode(self, texts: Sequence[str], options: EncodeOptions, call: Call) -> Embeddings:
@@ -75,6 +93,10 @@ class Encoder:
         """
         async with call.deadline.enforced():
             self._check_count(texts)
+            if self.canary is not None:
+                answered = await self.canary.encode(texts, options, call)
+                if answered is not None:
+                    return answered
             distinct = list(dict.fromkeys(texts))
             answers = self._computed.cached(distinct, options, call)
             missing = [text for text in distinct if text not in answers]
@@ -187,12 +209,21 @@ class Encoder:
         sent_before = admission.texts_sent
         with indices_in(texts, list(missing)):
             answers |= await self._computed.compute(missing, options, admission)
-        embeddings = put_together([answers[text] for text in texts])
+        sent = admission.texts_sent - sent_before
+        try:
+            embeddings = put_together([answers[text] for text in texts])
+        except VersionChangedError:
+            # Triton switched in between, or the cache has not heard of it. It does not do so all
+            # the time: what is computed now is of one version.
+            lengths = {text: answer.token_length for text, answer in answers.items()}
+            with indices_in(texts, list(lengths)):
+                answers = await self._computed.compute_anew(lengths, options, admission)
+            embeddings = put_together([answers[text] for text in texts])
         call.texts += len(texts)
         call.tokens += int(embeddings.token_lengths.sum())
         call.truncated += int(embeddings.truncated.sum())
         call.cached += cached
-        call.joined += len(texts) - cached - (admission.texts_sent - sent_before)
+        call.joined += len(texts) - cached - sent
         return embeddings
 
     async def _count(self, texts: Sequence[str]) -> Int32Array:

@@ -13,6 +13,7 @@ from bgem3_client.embeddings import Embedding
 from bgem3_client.encode_request import EncodeOptions
 from bgem3_server.gateway.encoding.admission import Admission
 from bgem3_server.gateway.encoding.scheduler import Scheduler
+from bgem3_server.gateway.tritons.role import Role
 
 
 @dataclass(eq=False, slots=True)
@@ -25,6 +26,7 @@ class WantedText:
         wanted_by: The requests that want it; it counts as waiting for the first of them.
         task: Done when it was answered; None until it is sent.
         answer: Its representations, once they are there; None where its part has failed.
+        answered_by: The Triton that gave them.
     """
 
     text: str
@@ -32,6 +34,7 @@ class WantedText:
     wanted_by: list[WantedTexts] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
     answer: Embedding | None = None
+    answered_by: Role = Role.PRIMARY
 
 
 class Sender(Protocol):

@@ -136,7 +136,7 @@ def put_together(texts: Sequence[Embedding]) -> Embeddings:
         texts: One at least, with the same representations.
 
     Raises:
-        UnavailableError: They come from more than one version of the model.
+        VersionChangedError: They come from more than one version of the model.
     """
     runs = []
     start = 0

@@ -59,13 +59,12 @@ class Scheduler:
     Attributes:
         waiting_tokens: Admitted, and not yet sent.
         in_flight_tokens: Sent, and not yet answered.
-        answered_seconds: When Triton last answered, by the monotonic clock.
+        pace: Of the Triton that answers now.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.waiting_tokens = 0
         self.in_flight_tokens = 0
-        self.answered_seconds = -math.inf
         self.pace = Pace()
         self._settings = settings
         self._queues: dict[Priority, OrderedDict[Unsent, _Waiting]] = {
@@ -141,13 +140,17 @@ class Scheduler:
         """A part is no longer in flight; one that failed says nothing about the pace."""
         now = time.monotonic()
         if answered:
-            self.answered_seconds = now
             self.pace.record(tokens, now)
         else:
             self.pace.begin(now)
         self.in_flight_tokens -= tokens
         self._parts_in_flight[priority] -= 1
         self._dispatch()
+
+    def use_pace(self, pace: Pace) -> None:
+        """Another Triton answers from now on; what was seen of the last one is not its pace."""
+        self.pace = pace
+        pace.begin(time.monotonic())
 
     def _dispatch(self) -> None:
         now = time.monotonic()

@@ -26,12 +26,13 @@ from bgem3_backend.contract import (
 )
 from bgem3_backend.packed_texts import Int32Array
 from bgem3_backend.text_tokenizer import TextTokenizer
-from bgem3_client import AsyncClient
 from bgem3_client.errors import InvalidInputError
 from bgem3_client.ragged import offsets_of
-from bgem3_client.transports import InferRequest, Transport
+from bgem3_client.transports import InferRequest
 from bgem3_server.gateway.calls.errors import NotOfferedError, TextTooLongError
 from bgem3_server.gateway.operations.tracing import trace_headers
+from bgem3_server.gateway.tritons.triton import Triton
+from bgem3_server.gateway.tritons.tritons import Tritons
 
 # The library works on all cores; a second thread lets a short request pass a long one.
 _THREADS: Final = 2
@@ -156,17 +157,15 @@ class LocalTokenCounter:
 class TritonTokenCounter:
     """The tokenizer inside Triton: the one step of the ensemble that its lengths need."""
 
-    def __init__(self, client: AsyncClient, transport: Transport, timeout_seconds: float) -> None:
+    def __init__(self, tritons: Tritons, timeout_seconds: float) -> None:
         """Make one.
 
         Args:
-            client: Counts, in as many requests as Triton wants them in.
-            transport: The way to Triton.
+            tritons: Count, in as many requests as they want them in.
             timeout_seconds: Time allowed for an answer.
         """
         self.workers = 0
-        self._client = client
-        self._transport = transport
+        self._tritons = tritons
         self._timeout_seconds = timeout_seconds
 
     async def count(self, texts: Sequence[str]) -> Int32Array:
@@ -175,9 +174,13 @@ class TritonTokenCounter:
         Raises:
             ServerError: Triton did not answer.
         """
-        return await self._client.count_tokens(
-            texts, timeout_seconds=self._timeout_seconds, headers=trace_headers()
-        )
+
+        async def ask(triton: Triton) -> Int32Array:
+            return await triton.client.count_tokens(
+                texts, timeout_seconds=self._timeout_seconds, headers=trace_headers()
+            )
+
+        return (await self._tritons.do(ask)).result
 
     async def tokenize(
         self, texts: Sequence[str], *, add_special_tokens: bool
@@ -188,16 +191,15 @@ class TritonTokenCounter:
             TextTooLongError: A text is longer than the model takes; ``index`` names it.
             ServerError: Triton did not answer.
         """
-        response = await self._transport.infer(
-            InferRequest(
-                tuple(text.encode() for text in texts),
-                (TOKEN_IDS, TOKENS, TOKEN_LENGTHS, FULL_TOKEN_LENGTHS),
-                {MAX_LENGTH_PARAMETER: MAX_POSITIONS_TOKENS, TRUNCATE_PARAMETER: True},
-                ENSEMBLE.name,
-                timeout_seconds=self._timeout_seconds,
-                headers=trace_headers(),
-            )
+        request = InferRequest(
+            tuple(text.encode() for text in texts),
+            (TOKEN_IDS, TOKENS, TOKEN_LENGTHS, FULL_TOKEN_LENGTHS),
+            {MAX_LENGTH_PARAMETER: MAX_POSITIONS_TOKENS, TRUNCATE_PARAMETER: True},
+            ENSEMBLE.name,
+            timeout_seconds=self._timeout_seconds,
+            headers=trace_headers(),
         )
+        response = (await self._tritons.do(lambda triton: triton.transport.infer(request))).result
         ids, tokens, lengths, full_lengths = (
             response.tensors[tensor.name][0]
             for tensor in (TOKEN_IDS, TOKENS, TOKEN_LENGTHS, FULL_TOKEN_LENGTHS)

@@ -20,6 +20,10 @@ log = structlog.get_logger("bgem3.gateway")
 async def background(gateway: Gateway) -> AsyncIterator[None]:
     """Watch Triton and the GPUs while the block runs."""
     jobs: list[Coroutine[Any, Any, None]] = [gateway.readiness.run(), gateway.gpus.run()]
+    if gateway.fallback_readiness is not None:
+        jobs.append(gateway.fallback_readiness.run())
+    if gateway.canary is not None:
+        jobs.append(gateway.canary.readiness.run())
     if gateway.metrics.shared:
         jobs.append(_show_load(gateway))
     tasks = [asyncio.create_task(job) for job in jobs]

@@ -70,6 +70,36 @@ class HealthTriton(BaseModel):
     )
 
 
+class HealthFallback(BaseModel):
+    """The Triton that answers while the first one cannot."""
+
+    address: str = Field(description="Its gRPC port.", examples=["fallback:8001"])
+    up: bool = Field(description="Whether it answers texts with vectors.", examples=[True])
+    usable: bool = Field(
+        description="Whether it can take over: up, with the same model.", examples=[True]
+    )
+    serving: bool = Field(description="Whether it answers now.", examples=[False])
+    reason: str | None = Field(description="Why it cannot take over.", examples=[None])
+    model_version: str | None = Field(
+        description="The model's version that answered last, by its own count.", examples=["1"]
+    )
+    device: Literal["cpu", "gpu"] | None = Field(
+        description="What it runs the model on; null where it does not say.", examples=["cpu"]
+    )
+
+
+class HealthCanary(BaseModel):
+    """The Triton with a candidate that answers a share of the requests."""
+
+    address: str = Field(description="Its gRPC port.", examples=["candidate:8001"])
+    up: bool = Field(description="Whether it answers texts with vectors.", examples=[True])
+    share: float = Field(description="Of the requests, 0 to 1.", examples=[0.05])
+    reason: str | None = Field(description="Why it is not asked.", examples=[None])
+    model_version: str | None = Field(
+        description="The model's version that answered last, by its own count.", examples=["2"]
+    )
+
+
 class HealthGpu(BaseModel):
     """One GPU of the machine that the service runs on."""
 
@@ -100,6 +130,8 @@ class HealthReport(ReadyReport):
     )
     queue: HealthQueue
     triton: HealthTriton
+    fallback: HealthFallback | None = Field(None, description="Absent where none is set.")
+    canary: HealthCanary | None = Field(None, description="Absent where none is set.")
     version: str = Field(description="Of this service.", examples=["0.1.0"])
     gpu_0: HealthGpu = Field(
         default=HealthGpu(
@@ -163,7 +195,7 @@ def metrics(request: Request, gateway: CurrentGateway) -> Response:
 
 
 def _report(gateway: Gateway, content: dict[str, Any]) -> Response:
-    if gateway.readiness.state is State.READY:
+    if gateway.state is State.READY:
         return _json(content)
     response = _json(content, 503)
     response.headers["Retry-After"] = str(_RETRY_SECONDS)
@@ -175,8 +207,39 @@ def _json(content: dict[str, Any], status: int = 200) -> Response:
 
 
 def _ready_report(gateway: Gateway) -> dict[str, Any]:
-    readiness = gateway.readiness
-    return {"status": readiness.state.value, "reason": readiness.reason or None}
+    return {"status": gateway.state.value, "reason": gateway.reason or None}
+
+
+def _fallback(gateway: Gateway) -> dict[str, Any]:
+    readiness, tritons = gateway.fallback_readiness, gateway.tritons
+    if readiness is None:
+        return {}
+    return {
+        "fallback": {
+            "address": gateway.settings.fallback_triton,
+            "up": readiness.up,
+            "usable": tritons.switch.usable,
+            "serving": tritons.switch.on_fallback,
+            "reason": readiness.reason or tritons.refused or None,
+            "model_version": readiness.served and readiness.served.version,
+            "device": readiness.device,
+        }
+    }
+
+
+def _canary(gateway: Gateway) -> dict[str, Any]:
+    if gateway.canary is None:
+        return {}
+    readiness = gateway.canary.readiness
+    return {
+        "canary": {
+            "address": gateway.canary.triton.address,
+            "up": readiness.up,
+            "share": gateway.settings.canary_share,
+            "reason": readiness.reason or gateway.canary.canary.refused or None,
+            "model_version": readiness.served and readiness.served.version,
+        }
+    }
 
 
 def _details(gateway: Gateway) -> dict[str, Any]:
@@ -184,7 +247,7 @@ def _details(gateway: Gateway) -> dict[str, Any]:
     served = readiness.served
     pace = scheduler.pace
     return {
-        "model_loaded": readiness.up,
+        "model_loaded": readiness.up or gateway.tritons.switch.on_fallback,
         "model": {"name": model.name, "revision": model.revision or None, "demo": model.demo},
         "dimension": served and served.hidden_size,
         "colbert_dimension": served and served.colbert_size,
@@ -200,6 +263,8 @@ def _details(gateway: Gateway) -> dict[str, Any]:
             "up": readiness.up,
             "model_version": served and served.version,
         },
+        **_fallback(gateway),
+        **_canary(gateway),
         "version": version("bgem3-triton"),
         **{f"gpu_{index}": vars(gpu) for index, gpu in enumerate(gateway.gpus.gpus)},
     }

@@ -107,6 +107,43 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemin",
         )
+        self.fallback_up = Gauge(
+            "bgem3_fallback_up",
+            "1 while the fallback Triton could take over; 0 also where there is none",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.fallback_active = Gauge(
+            "bgem3_fallback_active",
+            "1 while requests go to the fallback Triton",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.fallback_requests = Counter(
+            "bgem3_fallback_requests",
+            "Requests to the fallback Triton",
+            ["reason"],
+            registry=registry,
+        )
+        self.canary_up = Gauge(
+            "bgem3_canary_up",
+            "1 while the canary can answer its share; 0 also where there is none",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.canary_failures = Counter(
+            "bgem3_canary_failures",
+            "Requests that the canary failed at, and that went to the primary",
+            ["kind"],
+            registry=registry,
+        )
+        self.served_seconds = Histogram(
+            "bgem3_served_seconds",
+            "From a request's arrival to the end of its answer, by what encoded its texts",
+            ["by"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self.waiting_tokens = Gauge(
             "bgem3_waiting_tokens",
             "Tokens admitted and not yet sent to Triton",

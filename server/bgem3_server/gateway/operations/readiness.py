@@ -10,15 +10,20 @@ from typing import Final, Literal
 
 import structlog
 
-from bgem3_backend.contract import TRUNK
-from bgem3_client import AsyncClient, Embeddings
+from bgem3_backend.contract import TRUNK, version_step_name
+from bgem3_client import Embeddings
 from bgem3_client.encode_request import ALL_OUTPUTS
-from bgem3_client.errors import BgeM3Error, ServerOutOfMemoryError, UnavailableError
-from bgem3_client.transports import Transport, TritonTransport
-from bgem3_server.gateway.encoding.result_cache import ResultCache
-from bgem3_server.gateway.encoding.scheduler import Scheduler
-from bgem3_server.gateway.operations.metrics import Metrics
+from bgem3_client.errors import (
+    BgeM3Error,
+    ModelNotFoundError,
+    ServerOutOfMemoryError,
+    UnavailableError,
+)
+from bgem3_client.transports import TritonTransport
+from bgem3_server.gateway.operations.probe_watchers import ProbeWatcher
 from bgem3_server.gateway.settings import GatewaySettings
+from bgem3_server.gateway.tritons.role import Role
+from bgem3_server.gateway.tritons.triton import Triton
 
 _PROBE_TEXT: Final = "ready?"
 # A probe is waited for again and again, and not given up before a connection would be.
@@ -39,7 +44,7 @@ log = structlog.get_logger("bgem3.gateway")
 
 
 class State(Enum):
-    """What the service can do."""
+    """What the service, or one Triton, can do."""
 
     LOADING = "loading"
     """It was not ready so far."""
@@ -79,25 +84,21 @@ class Readiness:
             known.
     """
 
-    def __init__(
-        self,
-        transport: Transport,
-        client: AsyncClient,
-        scheduler: Scheduler,
-        cache: ResultCache,
-        metrics: Metrics,
-        settings: GatewaySettings,
-    ) -> None:
+    def __init__(self, triton: Triton, watcher: ProbeWatcher, settings: GatewaySettings) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            triton: What is probed.
+            watcher: Told of each probe.
+            settings: How often, and for how long.
+        """
         self.state = State.LOADING
         self.reason = "no text was answered yet"
         self.up = False
         self.served: Served | None = None
         self.device: Device | None = None
-        self._transport = transport
-        self._client = client
-        self._scheduler = scheduler
-        self._cache = cache
-        self._metrics = metrics
+        self._triton = triton
+        self._watcher = watcher
         self._settings = settings
         self._failures = 0
         self._show(up=False)
@@ -115,7 +116,7 @@ class Readiness:
                 self._unavailable("the check whether it is failed: see the service's log")
                 raise
             interval_seconds = self._settings.ready_interval_seconds
-            if self.state is not State.READY or self._failures:
+            if self.state is not State.READY or self._failures or self._watcher.in_doubt:
                 interval_seconds = min(interval_seconds, _NOT_READY_INTERVAL_SECONDS)
             await asyncio.sleep(interval_seconds)
 
@@ -128,7 +129,9 @@ class Readiness:
         """Send the text, and wait until it is answered, however long that takes."""
         began_seconds = time.monotonic()
         probe = asyncio.create_task(
-            self._client.encode([_PROBE_TEXT], ALL_OUTPUTS, timeout_seconds=_LONGEST_PROBE_SECONDS)
+            self._triton.client.encode(
+                [_PROBE_TEXT], ALL_OUTPUTS, timeout_seconds=_LONGEST_PROBE_SECONDS
+            )
         )
         # Seen, or asyncio would report at a stop that nobody did.
         probe.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -150,9 +153,9 @@ class Readiness:
             embeddings.dense.shape[1],
             embeddings.colbert.vectors.shape[1],
         )
-        self._cache.see_probe(embeddings)
         self._failures = 0
         self._show(up=True)
+        self._watcher.answered(embeddings)
         if self.state is not State.READY:
             # After a restart it may be another.
             self.device = await self._find_device()
@@ -161,23 +164,29 @@ class Readiness:
     def _ready(self, served: Served) -> None:
         if self.state is not State.STOPPING:
             self.state, self.reason = State.READY, ""
-            log.info("ready", model_version=served.version, device=self.device)
+            log.info(
+                "ready",
+                model_version=served.version,
+                device=self.device,
+                **self._which,
+            )
 
     def _failed(self, error: BgeM3Error, began_seconds: float) -> None:
-        others_are_answered = self._scheduler.answered_seconds > began_seconds
+        others_are_answered = self._triton.answered_seconds > began_seconds
         if others_are_answered and isinstance(error, UnavailableError | ServerOutOfMemoryError):
             return  # a full queue, or full memory
         self._failures += 1
+        self._watcher.missed()
         if self.state is not State.READY or self._failures >= _FAILURES:
             self._unavailable(str(error))
 
     def _judge_silence(self, began_seconds: float) -> None:
         """Decide whether a probe that is not answered yet is a bad sign."""
         now = time.monotonic()
-        silent_seconds = now - max(began_seconds, self._scheduler.answered_seconds)
-        pace = self._scheduler.pace
+        silent_seconds = now - max(began_seconds, self._triton.answered_seconds)
+        pace = self._triton.pace
         tokens_per_second = pace.tokens_per_second if pace.measured else _SLOW_TOKENS_PER_SECOND
-        work_seconds = self._scheduler.in_flight_tokens / tokens_per_second
+        work_seconds = self._triton.in_flight_tokens / tokens_per_second
         if silent_seconds > self._settings.answer_timeout_seconds + _PATIENCE * work_seconds:
             self._unavailable(f"Triton has not answered for {silent_seconds:.0f} s")
 
@@ -186,19 +195,31 @@ class Readiness:
         if self.state is State.STOPPING:
             return
         if self.state is State.READY:
-            log.warning("not ready", reason=reason)
+            log.warning("not ready", reason=reason, **self._which)
             self.state = State.UNAVAILABLE
         self.reason = reason
 
+    @property
+    def _which(self) -> dict[str, str]:
+        """For the log; of the primary it goes without saying."""
+        role = self._triton.role
+        return {} if role is Role.PRIMARY else {"triton": role.value}
+
     def _show(self, *, up: bool) -> None:
         self.up = up
-        self._metrics.triton_up.set(up)
+        self._watcher.show(up=up)
 
     async def _find_device(self) -> Device | None:
-        if not isinstance(self._transport, TritonTransport):
+        if not isinstance(self._triton.transport, TritonTransport):
             return None
+        transport = self._triton.transport
+        assert self.served is not None
         try:
-            kinds = await self._transport.instance_kinds(TRUNK.name, _DEVICE_TIMEOUT_SECONDS)
+            try:
+                kinds = await transport.instance_kinds(TRUNK.name, _DEVICE_TIMEOUT_SECONDS)
+            except ModelNotFoundError:  # the version that this Triton began with was unloaded
+                name = version_step_name(TRUNK, self.served.version)
+                kinds = await transport.instance_kinds(name, _DEVICE_TIMEOUT_SECONDS)
         except BgeM3Error as error:  # Triton may be told to keep its configuration to itself
             log.info("Triton does not tell what device the model is on", reason=str(error))
             return None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import click
-
 from bgem3_server.gateway.process.events import Listening, ServiceEvent, ServiceReady
 from bgem3_server.listening import HttpAddress
 from bgem3_server.ready_file import ReadyFile
+from bgem3_server.telling import tell
 
 
 class ServiceConsole:
@@ -26,4 +25,4 @@ class ServiceConsole:
             self._ready_file.write(
                 {"service": self._address.local, "triton": self._triton, "model": event.name}
             )
-        click.echo(event, err=not isinstance(event, Listening | ServiceReady))
+        tell(event, err=not isinstance(event, Listening | ServiceReady))

@@ -140,12 +140,12 @@ class Service(uvicorn.Server):
                 self._cut_off = True
 
     def _state(self) -> ServiceState:
-        readiness, model = self._gateway.readiness, self._gateway.model
+        gateway = self._gateway
         if self._close_at_seconds is not None:
             return ServiceStopping()
-        if readiness.reason:
-            return ServiceNotReady(readiness.reason)
-        return ServiceReady(model.name, model.demo)
+        if gateway.reason:
+            return ServiceNotReady(gateway.reason)
+        return ServiceReady(gateway.model.name, gateway.model.demo)
 
 
 def run_service(

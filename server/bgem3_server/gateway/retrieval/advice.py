@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bgem3_client.errors import InvalidInputError
 from bgem3_retrieval.errors import (
     CollectionMismatchError,
     CollectionNotFoundError,
@@ -15,15 +16,20 @@ from bgem3_retrieval.errors import (
 
 
 @contextmanager
-def telling_routes() -> Iterator[None]:
-    """Add to errors about collections what can be done about them.
+def telling_routes(address: str) -> Iterator[None]:
+    """Add to errors about collections what can be done about them, and leave out where they are.
+
+    Args:
+        address: The store's, which is nothing for callers.
 
     Raises:
         CollectionMismatchError: In the place of one without advice.
         CollectionNotFoundError: Also.
+        InvalidInputError: As it was raised, without the address.
     """
     try:
-        yield
+        with _without(address):
+            yield
     except OptionsMismatchError as error:
         raise CollectionMismatchError(
             f"{error}: leave that out, or remove the collection first, with "
@@ -38,3 +44,15 @@ def telling_routes() -> Iterator[None]:
         raise CollectionNotFoundError(
             f"{error}: POST /index makes one of documents, /index/files of files"
         ) from error
+
+
+@contextmanager
+def _without(address: str) -> Iterator[None]:
+    try:
+        yield
+    except InvalidInputError as error:
+        error.args = tuple(
+            part.replace(address, "the store") if isinstance(part, str) else part
+            for part in error.args
+        )
+        raise

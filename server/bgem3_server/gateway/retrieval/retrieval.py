@@ -280,7 +280,7 @@ class Retrieval:
         task.add_done_callback(self._written)
         task.add_done_callback(lambda _: over())
         try:
-            async with _told(), call.deadline.enforced():
+            async with self._told(call), call.deadline.enforced():
                 return await asyncio.shield(task)
         finally:
             client.end()
@@ -319,11 +319,27 @@ class Retrieval:
             )
         self._reading += 1
         try:
-            async with _told(), call.deadline.enforced():
+            async with self._told(call), call.deadline.enforced():
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._readers, work)
         finally:
             self._reading -= 1
+
+    @asynccontextmanager
+    async def _told(self, call: Call) -> AsyncIterator[None]:
+        """Tell callers what they can do, and the log what the operator has to see to.
+
+        Where the store is, a path or a host of this side, is for the log alone.
+        """
+        try:
+            with telling_routes(self._store.address):
+                yield
+        except StoreError as error:
+            log.error("the store failed", request_id=call.request_id, reason=str(error))
+            raise StoreError(
+                "the store failed, or cannot be reached; the service's log says why, under "
+                f"request id {call.request_id}"
+            ) from error
 
     async def close(self) -> None:
         """End the threads, and let go of the store."""
@@ -342,17 +358,6 @@ def _too_many_write(count: int) -> BusyError:
 
 def _nothing() -> None:
     pass
-
-
-@asynccontextmanager
-async def _told() -> AsyncIterator[None]:
-    """Tell the log of a store that fails: the operator has to see to it; and callers what to do."""
-    try:
-        with telling_routes():
-            yield
-    except StoreError as error:
-        log.error("the store failed", reason=str(error))
-        raise
 
 
 def open_configured(settings: GatewaySettings) -> Store | None:

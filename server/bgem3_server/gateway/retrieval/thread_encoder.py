@@ -24,6 +24,7 @@ from bgem3_server.gateway.encoding.encoder import Encoder, check_lengths
 from bgem3_server.gateway.encoding.result_memory import answer_bytes
 from bgem3_server.gateway.encoding.token_counter import TokenCounter
 from bgem3_server.gateway.encoding.token_texts import with_token_texts
+from bgem3_server.gateway.tritons.role import CanaryChoice
 
 _COUNTED_AT_ONCE: Final = 1024
 _PATIENCE_SECONDS: Final = 1
@@ -52,6 +53,8 @@ class ThreadEncoder:
             bulk: Whether there are many texts: they then go behind others, wait for room where
                 there is none, keep memory only while they are encoded, and share nothing.
         """
+        # One collection holds the vectors of one model.
+        call.canary = CanaryChoice.NEVER
         self._encoder = encoder
         self._counter = counter
         self._call = call
@@ -185,6 +188,8 @@ class ThreadEncoder:
             whole.texts += part.texts
             whole.tokens += part.tokens
             whole.truncated += part.truncated
+            if part.served_by is not None:
+                whole.was_served_by(part.served_by)
 
     async def _count(self, texts: Sequence[str]) -> Int32Array:
         return await self._counter.count(texts)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from bgem3_backend.contract import MAX_POSITIONS_TOKENS
 from bgem3_client.embeddings import Embeddings
 from bgem3_client.encode_request import ALL_OUTPUTS, EncodeOptions, Output
-from bgem3_client.errors import TEXT_ERRORS, UnavailableError
+from bgem3_client.errors import TEXT_ERRORS, VersionChangedError
 from bgem3_client.pair_scores import Weights
 from bgem3_client.scores import colbert_score, dense_score, lexical_score
 from bgem3_server.gateway.calls.call import Call
@@ -193,13 +193,21 @@ class _Ranking:
                 lambda tokens: answer_bytes(EncodeOptions(self._options.outputs), 1, tokens, model),
             )
             tokens = int(plan.tokens.sum())
-            with self._encoder.admitted(tokens, plan.peak_bytes, self._call) as admission:
-                by_output = await self._score_blocks(plan, admission)
+            try:
+                by_output = await self._score(plan, tokens)
+            except VersionChangedError:
+                # Triton switched in between. It does not do so all the time.
+                self._model_version = None
+                by_output = await self._score(plan, tokens)
         pair_lengths = np.array([[lengths[text] for text in pair] for pair in self._pairs])
         return Scores(
             {output: scores[plan.rows] for output, scores in by_output.items()},
             pair_lengths > self._options.max_lengths,
         )
+
+    async def _score(self, plan: PairPlan, tokens: int) -> Mapping[Output, NDArray[np.float64]]:
+        with self._encoder.admitted(tokens, plan.peak_bytes, self._call) as admission:
+            return await self._score_blocks(plan, admission)
 
     async def _lengths(self) -> dict[str, int]:
         """Each text's length; refuses what must not be cut."""
@@ -281,7 +289,7 @@ class _Ranking:
 
     def _check_version(self, version: str) -> None:
         if self._model_version not in (None, version):
-            raise UnavailableError(
+            raise VersionChangedError(
                 f"Triton changed the model's version during the request ({self._model_version} "
                 f"to {version}), and vectors of two versions do not go together; send it again"
             )

@@ -1,0 +1,1 @@
+"""A folder that a machine without network installs the server from: wheels, model, checksums."""

@@ -1,0 +1,1 @@
+"""The Tritons behind the service: which there are, and which one answers."""

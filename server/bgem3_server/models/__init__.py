@@ -1,0 +1,1 @@
+"""Versions of the model in a running Triton: load, switch, roll back, unload."""

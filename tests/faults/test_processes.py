@@ -1,0 +1,63 @@
+"""Processes that are killed or hang under load: no wrong answer, nobody forgotten, all mended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import psutil
+import pytest
+from faults.conftest import Inject, done_once, in_long_form
+from faults.load import Load, Outcome
+from faults.stack import Stack
+from waiting import wait_until
+
+pytestmark = pytest.mark.live
+
+Victim = Callable[[Stack], psutil.Process]
+
+KILLED: dict[str, Victim] = {
+    "SIGKILL of Triton": lambda stack: stack.serve.triton(),
+    "SIGKILL of a model's process": lambda stack: stack.any_model(),
+    "SIGKILL of the service": lambda stack: stack.worker(),
+}
+HUNG: dict[str, Victim] = {
+    "SIGSTOP of Triton": lambda stack: stack.serve.triton(),
+    "SIGSTOP of a model's process": lambda stack: stack.any_model(),
+    "SIGSTOP of the service": lambda stack: stack.worker(),
+}
+
+
+@pytest.mark.parametrize("fault", KILLED)
+def test_what_is_killed_is_replaced(stack: Stack, load: Load, inject: Inject, fault: str) -> None:
+    """Requests on their way fail, and the next ones are answered as before.
+
+    What watches keeps nothing open of what has ended.
+    """
+    watcher = psutil.Process(stack.serve.process.pid)
+    descriptors = watcher.num_fds()
+    toll = inject(fault, load, lambda: done_once(KILLED[fault](stack).kill))
+
+    wait_until(lambda: watcher.num_fds() <= descriptors)
+    assert toll.outcomes[Outcome.FAILED] > 0
+
+
+# The tests of `bgem3 serve` have one of each, without load.
+@pytest.mark.parametrize("fault", in_long_form(*HUNG))
+def test_what_hangs_is_replaced(stack: Stack, load: Load, inject: Inject, fault: str) -> None:
+    """Requests that it had end by their deadline."""
+    toll = inject(fault, load, lambda: done_once(HUNG[fault](stack).suspend))
+
+    assert toll.outcomes[Outcome.FAILED] > 0
+
+
+@pytest.mark.parametrize("fault", in_long_form("SIGKILL of `bgem3 serve`, and a new start"))
+def test_bgem3_serve_is_killed_and_started_again(
+    stack: Stack, load: Load, inject: Inject, fault: str
+) -> None:
+    """As a service manager does; nothing of the first one is in the way of the second."""
+
+    def kill_and_start() -> None:
+        stack.kill()
+        stack.start().wait_ready()
+
+    inject(fault, load, lambda: done_once(kill_and_start))
