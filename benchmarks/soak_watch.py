@@ -75,6 +75,8 @@ def _role(process: psutil.Process, parent: psutil.Process) -> str:
     if process == parent:
         return "bgem3 serve"
     name = process.name()
+    if any(argument.endswith("triton/guard.py") for argument in process.cmdline()):
+        return "guard"
     if name == "tritonserver":
         return name
     if "python_backend_stub" in " ".join(process.cmdline()):

@@ -36,7 +36,7 @@ from kustomize_render import (
 )
 from prometheus_client import CollectorRegistry
 
-from bgem3_backend.contract import TRUNK
+from bgem3_backend.contract import TRUNK, version_step_name
 from bgem3_backend.settings import BackendSettings
 from bgem3_client import FakeTransport
 from bgem3_client.triton_key import VARIABLE
@@ -492,7 +492,11 @@ def test_metrics_that_scale_are_measured(triton: Addresses):
     assert {"bgem3_waiting_tokens", "bgem3_in_flight_tokens"} <= named
     assert named - measured == {"nv_inference_queue_duration_us"}
     assert f'nv_inference_queue_duration_us{{model="{TRUNK.name}",' in of_triton
-    assert set(re.findall(r'model="(\w*)"', text)) == {TRUNK.name}
+    models = re.findall(r'model=~"([^"]*)"', text)
+    assert len(models) == text.count("model=")
+    # Of the version that came first, and of those that were loaded beside it.
+    names = [TRUNK.name, version_step_name(TRUNK, "2")]
+    assert all(re.fullmatch(model, name) for model in models for name in names)
 
 
 def test_the_autoscalers_ask_for_what_is_offered(overlays):

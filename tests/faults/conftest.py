@@ -26,6 +26,15 @@ Fault = TypeVar("Fault")
 Inject = Callable[[str, Load, Callable[[], AbstractContextManager[None]]], Toll]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave tests of the long form alone to the make target."""
+    if times() > 1:
+        return
+    left = [item for item in items if item.get_closest_marker("long_form")]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
+
+
 @pytest.fixture(scope="session")
 def fault_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of a model of two layers of 32."""

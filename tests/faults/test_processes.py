@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import psutil
 import pytest
-from faults.conftest import Inject, done_once, in_long_form
+from faults.conftest import Inject, done_once
 from faults.load import Load, Outcome
 from faults.stack import Stack
 from waiting import wait_until
@@ -42,7 +42,8 @@ def test_what_is_killed_is_replaced(stack: Stack, load: Load, inject: Inject, fa
 
 
 # The tests of `bgem3 serve` have one of each, without load.
-@pytest.mark.parametrize("fault", in_long_form(*HUNG))
+@pytest.mark.long_form
+@pytest.mark.parametrize("fault", HUNG)
 def test_what_hangs_is_replaced(stack: Stack, load: Load, inject: Inject, fault: str) -> None:
     """Requests that it had end by their deadline."""
     toll = inject(fault, load, lambda: done_once(HUNG[fault](stack).suspend))
@@ -50,14 +51,13 @@ def test_what_hangs_is_replaced(stack: Stack, load: Load, inject: Inject, fault:
     assert toll.outcomes[Outcome.FAILED] > 0
 
 
-@pytest.mark.parametrize("fault", in_long_form("SIGKILL of `bgem3 serve`, and a new start"))
-def test_bgem3_serve_is_killed_and_started_again(
-    stack: Stack, load: Load, inject: Inject, fault: str
-) -> None:
+@pytest.mark.long_form
+def test_bgem3_serve_is_killed_and_started_again(stack: Stack, load: Load, inject: Inject) -> None:
     """As a service manager does; nothing of the first one is in the way of the second."""
 
     def kill_and_start() -> None:
         stack.kill()
         stack.start().wait_ready()
 
+    fault = "SIGKILL of `bgem3 serve`, and a new start"
     inject(fault, load, lambda: done_once(kill_and_start))

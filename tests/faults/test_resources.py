@@ -66,10 +66,14 @@ def test_no_descriptor_is_left(
         soft, hard = process.rlimit(psutil.RLIMIT_NOFILE)
         process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + 4, hard))
         with ExitStack() as idle:
-            for _ in range(40):
+
+            def full() -> bool:
+                # Another worker takes some of them.
                 with suppress(OSError):
                     idle.enter_context(socket.create_connection((host, int(port)), timeout=1))
-            wait_until(lambda: process.num_fds() >= process.rlimit(psutil.RLIMIT_NOFILE)[0] - 1)
+                return process.num_fds() >= process.rlimit(psutil.RLIMIT_NOFILE)[0] - 1
+
+            wait_until(full)
             time.sleep(1)
         yield
         with suppress(psutil.NoSuchProcess):

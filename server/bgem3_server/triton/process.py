@@ -56,9 +56,6 @@ class TritonProcess:
         self.key_problem: OSError | None = None
         self._process = subprocess.Popen(
             [
-                *_script("guard.py"),
-                *(str(os.getpid()), str(settings.stop_timeout_seconds + _UNLOAD_SECONDS)),
-                command.shared_memory_prefix,
                 *_script("leash.py"),
                 str(os.getpid()),
                 *command.arguments,
@@ -69,6 +66,12 @@ class TritonProcess:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        try:
+            self._guard = self._start_guard()
+        except OSError:
+            self._process.kill()
+            self._process.wait()
+            raise
         assert self._process.stdout is not None
         self._log = LogCollector(self._process.stdout, self._read_line)
         self.probe = Probe(command, session=self.pid, settings=settings)
@@ -157,6 +160,8 @@ class TritonProcess:
         with self._signalling:
             self._process.wait()
             self._reaped = True
+        self._guard.kill()
+        self._guard.wait()
         remove_shared_memory(self.command.shared_memory_prefix)
         # The pipe ends with the last process that holds it; all of them are gone.
         self._log.finish(_LOG_END_SECONDS)
@@ -165,6 +170,20 @@ class TritonProcess:
     def ending(self) -> str:
         """Return, after :meth:`stop`, how Triton ended and what it printed last."""
         return ": ".join([_exit_text(self._process.wait()), *last_words(self._log.lines, 1)])
+
+    def _start_guard(self) -> subprocess.Popen[bytes]:
+        limit_seconds = self._settings.stop_timeout_seconds + _UNLOAD_SECONDS
+        return subprocess.Popen(
+            [
+                *_script("guard.py"),
+                *map(str, (os.getpid(), self.pid, limit_seconds)),
+                self.command.shared_memory_prefix,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # neither a Ctrl-C nor the end of Triton's session is for it
+        )
 
     def _hide_key(self, key: str) -> None:
         try:

@@ -226,7 +226,7 @@ def test_a_collection_of_a_later_version(served: tuple[Store, MilvusClient]) -> 
     store.create(SPEC)
     client.alter_collection_properties("notes", {SPEC_PROPERTY: '{"name": "notes"}'})
 
-    with pytest.raises(StoreError, match=r"notes at milvus\+http.* by a later version"):
+    with pytest.raises(StoreError, match=r"notes at milvus\+http.* of a later version"):
         store.spec("notes")
 
 

@@ -122,7 +122,7 @@ def test_a_collection_of_a_later_version(connect: Connect, qdrant_double: Qdrant
     qdrant_double.qdrant.create_collection("notes", {}, metadata=later)
     qdrant_double.indexes["notes"] = {}
 
-    with pytest.raises(StoreError, match=r"notes at http.* by a later version"):
+    with pytest.raises(StoreError, match=r"notes at http.* of a later version"):
         connect().spec("notes")
 
 
