@@ -95,8 +95,7 @@ class Stack:
 
     def worker(self) -> psutil.Process:
         """Return a process of the service, picked at random where it has several."""
-        children = psutil.Process(self.serve.process.pid).children()
-        return random.choice([one for one in children if one.pid != self.serve.triton().pid])
+        return random.choice(self.serve.workers())
 
     def any_model(self) -> psutil.Process:
         """Return the process of one Python model, picked at random."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import numpy as np
 import psutil
 import tritonclient.grpc as triton_grpc
 from waiting import wait_until
+
+_WORKER = "bgem3_server.gateway.process.worker"
 
 
 def answer(grpc_address: str, text: str = "hello", timeout_seconds: float = 20) -> int:
@@ -54,20 +57,27 @@ class Serve:
         return json.loads(self.ready_file.read_text())
 
     def triton(self) -> psutil.Process:
-        """The tritonserver, which is this command's only child without the HTTP service."""
-        return self._child(is_triton=True)
+        """The tritonserver."""
+        (triton,) = [child for child, name in self._children() if name.endswith("tritonserver")]
+        return triton
 
     def worker(self) -> psutil.Process:
-        """The process of the HTTP service."""
-        return self._child(is_triton=False)
+        """The process of the HTTP service, where it has one."""
+        (worker,) = self.workers()
+        return worker
 
-    def _child(self, *, is_triton: bool) -> psutil.Process:
-        (child,) = [
-            child
-            for child in psutil.Process(self.process.pid).children()
-            if child.cmdline()[0].endswith("tritonserver") == is_triton
-        ]
-        return child
+    def workers(self) -> list[psutil.Process]:
+        """The processes of the HTTP service."""
+        return [child for child, name in self._children() if name == _WORKER]
+
+    def _children(self) -> list[tuple[psutil.Process, str]]:
+        """What it has started, each with its program, or with the module that Python runs."""
+        children = []
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.Error):  # it ended meanwhile
+                program, *arguments = child.cmdline()
+                children.append((child, _WORKER if _WORKER in arguments else program))
+        return children
 
     def wait_exit(self, timeout_seconds: float = 20) -> int:
         """Return its exit status."""
