@@ -31,12 +31,13 @@ from bgem3_backend.text_tokenizer import TextTokenizer
 from bgem3_backend.token_texts import TABLE_FILE, TokenTexts
 from bgem3_export.checkpoint import TOKENIZER_FILE, Checkpoint, LinearHead
 from bgem3_export.errors import DeviceError, RepositoryError
+from bgem3_export.file_hash import file_sha256
 from bgem3_export.int8.requirements import check_processor, int8_bytes
 from bgem3_export.manifest import MANIFEST_FILE, EngineTarget, Manifest, ModelShape, Version
 from bgem3_export.parity import Device, check_graph_contract, measure_parity
 from bgem3_export.parity_report import ParityReport
 from bgem3_export.publishing import check_free_space, exclusive, published
-from bgem3_export.source import Source, file_sha256
+from bgem3_export.source import Source
 from bgem3_export.templates import render_templates, templates_directory
 from bgem3_export.tensorrt.length_mix import LengthMix, batch_shapes
 from bgem3_export.tensorrt.plan import PlanBuilder

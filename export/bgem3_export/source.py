@@ -18,6 +18,7 @@ from bgem3_export.checkpoint import (
     TOKENIZER_FILE,
 )
 from bgem3_export.errors import DiskSpaceError, HubError, SourceError
+from bgem3_export.file_hash import file_sha256
 from bgem3_export.publishing import DISK_FULL
 
 DEMO: Final = "demo"
@@ -134,9 +135,3 @@ def _content_hash(directory: Path) -> str:
             digest.update(name.encode())
             digest.update(file_sha256(path).encode())
     return digest.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

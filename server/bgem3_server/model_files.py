@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from bgem3_export.errors import RepositoryError
+from bgem3_export.file_hash import file_sha256
 from bgem3_export.manifest import Manifest
-from bgem3_export.source import file_sha256
 
 _State: TypeAlias = tuple[int, int, int]
 

@@ -33,11 +33,12 @@ from bgem3_export.errors import (
     RepositoryError,
 )
 from bgem3_export.export import GRAPHS, export_checkpoint
+from bgem3_export.file_hash import file_sha256
 from bgem3_export.manifest import EngineTarget, Manifest
 from bgem3_export.parity import TOLERANCES, OutputParity, check_graph_contract
 from bgem3_export.publishing import exclusive
 from bgem3_export.reference_texts import REFERENCE_TEXTS
-from bgem3_export.source import file_sha256, find_source
+from bgem3_export.source import find_source
 from bgem3_export.tensorrt.plan import PlanBuilder
 from bgem3_export.trunk_graph import (
     PLAN_FILE,

@@ -22,7 +22,8 @@ from tiny_checkpoint import write_tiny_checkpoint
 
 from bgem3_export import demo_model
 from bgem3_export.errors import SourceError
-from bgem3_export.source import file_sha256, find_source
+from bgem3_export.file_hash import file_sha256
+from bgem3_export.source import find_source
 
 REVISION = "4f0c1b2a3d4e5f60718293a4b5c6d7e8f9012345"
 FILES = [

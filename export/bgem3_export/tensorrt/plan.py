@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from bgem3_client.cache_folder import cache_folder
 from bgem3_export.errors import EngineError
+from bgem3_export.file_hash import file_sha256
 from bgem3_export.manifest import EngineTarget
-from bgem3_export.source import file_sha256
 from bgem3_export.tensorrt.gpu import find_target, load_tensorrt
 from bgem3_export.tensorrt.length_mix import BatchShapes
 from bgem3_export.trunk_graph import DATA_FILE, PLAN_FILE, Precision

@@ -9,8 +9,8 @@ from tritonclient.grpc import model_config_pb2
 
 from bgem3_backend.contract import ENSEMBLE, Model
 from bgem3_export.errors import RepositoryError
+from bgem3_export.file_hash import file_sha256
 from bgem3_export.manifest import Manifest, ModelShape
-from bgem3_export.source import file_sha256
 from bgem3_server.models.errors import IncompatibleModelError
 from bgem3_server.models.folders import STEPS
 

@@ -217,7 +217,7 @@ def test_a_restart_comes_up_with_the_choice(repository, exports):
 
 def _adopt(export: Path, changed: Path) -> None:
     """Write a changed file's hash into the manifest, as if it had been exported so."""
-    from bgem3_export.source import file_sha256
+    from bgem3_export.file_hash import file_sha256
 
     manifest = json.loads((export / "manifest.json").read_text())
     name = str(changed.relative_to(export))
