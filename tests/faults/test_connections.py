@@ -99,7 +99,7 @@ def test_between_callers_and_server(wires: Wires, inject: Inject, fault: Fault) 
     assert (fault is Fault.SLOW) == (toll.outcomes[Outcome.FAILED] == 0)
 
 
-@pytest.mark.parametrize("fault", [*QUICK, *in_long_form(Fault.SLOW, Fault.SILENT)])
+@pytest.mark.parametrize("fault", [*QUICK, Fault.SILENT, *in_long_form(Fault.SLOW)])
 def test_between_service_and_triton(wires: Wires, inject: Inject, fault: Fault) -> None:
     """The service says that Triton is away, or that the time is over, and connects again alone."""
     name = f"{fault.value}, service to Triton"
