@@ -215,7 +215,7 @@ def _draw_series(axes: Axes, answered: PanelAnswers, begin_seconds: float) -> No
             0.5, 0.5, _no_value(panel), ha="center", transform=axes.transAxes, color="#888888"
         )
     lines = [_minutes(answer, begin_seconds) for answer in answered.answers]
-    if custom["stacking"]["mode"] == "normal" and lines:
+    if custom.get("stacking", {}).get("mode") == "normal" and lines:
         _draw_stack(axes, answered, lines)
     else:
         for (minutes, values), answer, color in zip(

@@ -22,6 +22,8 @@ import click
 import psutil
 
 from bgem3_bench.repositories import demo_repository
+from bgem3_server.serving import running_triton
+from bgem3_server.settings import ServeSettings
 from dashboard_drawing import Answer, PanelAnswers, draw_dashboard, legend_name
 from dashboard_load import mixed_load
 from prometheus_process import PrometheusMissingError, PrometheusProcess, prometheus_process
@@ -30,7 +32,11 @@ from serve_process import serve_process
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _DASHBOARD: Final = _ROOT / "docker" / "grafana" / "dashboards" / "bgem3.json"
 _PICTURE: Final = _ROOT / "docs" / "images" / "dashboard.png"
-_SETTINGS: Final = {"BGEM3_CACHE_BYTES": "2000000", "BGEM3_MAX_LOAD_TOKENS": "30000"}
+_SETTINGS: Final = {
+    "BGEM3_CACHE_BYTES": "2000000",
+    "BGEM3_MAX_LOAD_TOKENS": "30000",
+    "BGEM3_CANARY_SHARE": "0.1",
+}
 """Small enough for a few minutes to fill them."""
 
 _RATE_INTERVAL: Final = "15s"
@@ -48,9 +54,16 @@ def main(seconds: int, seed: int, output: Path) -> None:
     """Draw the dashboard from a load of so many seconds on the demo model."""
     dashboard = json.loads(_DASHBOARD.read_text(encoding="utf-8"))
     repository = demo_repository()
+    # The other Triton serves the same model: it takes over when the first one is killed.
+    other_settings = ServeSettings(grpc_port=0, http_port=0, metrics_port=0)
     with (
         tempfile.TemporaryDirectory() as name,
-        serve_process(repository, Path(name), _SETTINGS) as served,
+        running_triton(repository, other_settings) as other,
+        serve_process(
+            repository,
+            Path(name),
+            {**_SETTINGS, "BGEM3_FALLBACK_TRITON": other.grpc, "BGEM3_CANARY_TRITON": other.grpc},
+        ) as served,
     ):
         targets = {
             "bgem3-service": urlsplit(served.addresses["service"]).netloc,

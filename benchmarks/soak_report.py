@@ -36,7 +36,8 @@ def _requests_table(sent: Sequence[Sent], phases: Sequence[str]) -> str:
                 phase,
                 f"{len(own):,}",
                 f"{sum(one.admitted for one in own):,}",
-                f"{sum(one.status in (429, 504) for one in own):,}",
+                f"{sum(one.status == 429 for one in own):,}",
+                f"{sum(one.status == 504 for one in own):,}",
                 f"{sum(one.status == 422 for one in own):,}",
                 f"{sum(not one.status for one in own):,}",
                 f"{np.percentile(seconds, 50):.2f} s",
@@ -50,6 +51,7 @@ def _requests_table(sent: Sequence[Sent], phases: Sequence[str]) -> str:
             "requests",
             "answered",
             "no room",
+            "too late",
             "mistakes, told",
             "unanswered",
             "p50",
@@ -111,7 +113,8 @@ def save_plot(
         below = np.zeros(_BINS)
         for label, color, statuses in (
             ("answered", COLORS[0], {200}),
-            ("no room (429, 504)", COLORS[1], {429, 504}),
+            ("no room (429)", COLORS[1], {429}),
+            ("too late (504)", COLORS[4], {504}),
             ("mistakes, told", COLORS[6], {422}),
         ):
             times = [one.at_seconds for one in sent if one.status in statuses]
@@ -119,7 +122,7 @@ def save_plot(
             requests.bar(minutes, rate, width, bottom=below, color=color, label=label)
             below += rate
         requests.set_title("Requests a second, by what came of them")
-        requests.legend(loc="upper left", ncols=3)
+        requests.legend(loc="upper left", ncols=4)
         requests.set_ylim(0, max(below) * 1.25)
 
         admitted = [one for one in sent if one.admitted]

@@ -57,9 +57,16 @@ def stack(
     except InstallationError as error:
         pytest.skip(f"no Triton can run here: {error}")
     stack = Stack(fault_repository, tmp_path_factory.mktemp("stack"), clock.environment)
+    with running(stack):
+        yield stack
+
+
+@contextmanager
+def running(stack: Stack) -> Iterator[None]:
+    """Wait until a server is ready; at the end it stops in order, and nothing of it is left."""
     try:
         stack.serve.wait_ready()
-        yield stack
+        yield
         stack.stop()
     finally:
         if stack.serve.process.poll() is None:
@@ -82,15 +89,20 @@ def right(addresses: dict[str, str]) -> RightAnswers:
 @pytest.fixture(scope="module")
 def load(addresses: dict[str, str], right: RightAnswers) -> Iterator[Load]:
     """Callers of the service, and of both of Triton's ports."""
-    with Load(
+    with load_of(addresses, right) as load:
+        yield load
+
+
+def load_of(addresses: dict[str, str], right: RightAnswers) -> Load:
+    """Return the callers of a server."""
+    return Load(
         right,
         [
             ("service", lambda: ServiceAsker(addresses["service"])),
             ("gRPC", lambda: TritonAsker(addresses["grpc"])),
             ("HTTP", lambda: TritonAsker(addresses["http"])),
         ],
-    ) as load:
-        yield load
+    )
 
 
 @pytest.fixture

@@ -31,7 +31,6 @@ _QUICK: Final = (
     *("--restart-limit", "1000"),
     # Triton 24.10 has requests that it never ends, and waits for them at a stop.
     *("--stop-timeout-seconds", "5"),
-    # Who connects while the only worker is replaced waits until that is done.
     *("--workers", "2"),
     *("--max-load-tokens", "32768", "--max-in-flight-tokens", "4096"),
     *("--ready-interval-seconds", "1"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
-from faults.conftest import Inject, done_once
+from faults.conftest import Inject, done_once, load_of, running
 from faults.load import Load, Outcome
+from faults.questions import RightAnswers
 from faults.stack import Stack
 from waiting import wait_until
 
@@ -49,6 +51,17 @@ def test_what_hangs_is_replaced(stack: Stack, load: Load, inject: Inject, fault:
     toll = inject(fault, load, lambda: done_once(HUNG[fault](stack).suspend))
 
     assert toll.outcomes[Outcome.FAILED] > 0
+
+
+@pytest.mark.long_form
+def test_the_only_worker_is_killed_or_hangs(
+    fault_repository: Path, right: RightAnswers, inject: Inject, tmp_path: Path
+) -> None:
+    """Who comes while there is none is told so, and not left to wait in the kernel's queue."""
+    stack = Stack(fault_repository, tmp_path, {}, "--workers", "1")
+    with running(stack), load_of(stack.serve.wait_ready(), right) as load:
+        inject("SIGKILL of the only worker", load, lambda: done_once(stack.worker().kill))
+        inject("SIGSTOP of the only worker", load, lambda: done_once(stack.worker().suspend))
 
 
 @pytest.mark.long_form

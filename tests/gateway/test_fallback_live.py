@@ -78,7 +78,7 @@ def primary(demo_repository: Path) -> Iterator[Addresses]:
 
 @pytest.fixture
 def url(primary: Addresses, triton: Addresses, demo_repository: Path) -> Iterator[str]:
-    """The service over both, when the fallback can be used."""
+    """The service over both, when the primary answers and the fallback can be used."""
     settings = GatewaySettings(
         triton=primary.grpc,
         fallback_triton=triton.grpc,
@@ -88,7 +88,14 @@ def url(primary: Addresses, triton: Addresses, demo_repository: Path) -> Iterato
         answer_timeout_seconds=2,
     )
     with live_service(settings) as url:
-        wait_until(lambda: httpx.get(f"{url}/health").json()["fallback"]["usable"], 60)
+
+        def settled() -> bool:
+            fallback = httpx.get(f"{url}/health").json()["fallback"]
+            return bool(fallback["usable"]) and not fallback["serving"]
+
+        # The fallback may be the first to answer. What it answers then, a test would take for a
+        # sign of what the test did itself.
+        wait_until(settled, 60)
         yield url
 
 

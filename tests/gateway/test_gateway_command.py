@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -221,6 +222,39 @@ def test_workers_are_replaced_and_end_with_their_parent(start_gateway: Start) ->
     assert not accepts_connections(url)
 
 
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_while_no_worker_answers_callers_are_told(
+    start_gateway: Start, certificate: tuple[Path, Path], encrypted: bool
+) -> None:
+    """At once and in their dialect, on a connection that the next request does not use."""
+    public, key = (str(path) for path in certificate)
+    tls = ("--tls-certificate", public, "--tls-key", key) if encrypted else ()
+    gateway = start_gateway("--workers", "2", "--hang-timeout-seconds", "60", *tls)
+    url = gateway.wait_ready().replace("127.0.0.1", "localhost")
+    verify = ssl.create_default_context(cafile=public) if encrypted else False
+    workers = workers_of(gateway)
+
+    for worker in workers:
+        worker.suspend()
+    first = embed(url, verify=verify)
+    long = embed(url, "word " * 300_000, verify=verify)
+    with httpx.Client(verify=verify, headers={"X-Request-Id": "mine"}) as client:
+        rerank = client.post(f"{url}/rerank", json={"query": "a", "texts": ["b"]})
+    for worker in workers:
+        worker.resume()
+    # It takes a moment to leave them the socket.
+    wait_until(lambda: {200} == {embed(url, verify=verify).status_code for _ in range(10)})
+
+    assert [503] * 3 == [first.status_code, long.status_code, rerank.status_code]
+    assert ("1", "close") == (first.headers["Retry-After"], first.headers["Connection"])
+    assert "not_ready" == first.json()["error"]["code"]
+    assert "send the request again" in long.json()["error"]["message"]
+    assert ("mine", "mine") == (rerank.json()["request_id"], rerank.headers["X-Request-Id"])
+    assert set(workers) == set(workers_of(gateway))
+    assert "no process of the HTTP service answers: callers get 503" in gateway.complained
+    wait_until(lambda: gateway.printed.count("ready: ") == 2)
+
+
 def test_metrics_of_all_workers_are_one_answer(start_gateway: Start) -> None:
     """Whichever worker is asked, the sum is told; the folder for it goes away at the end."""
     gateway = start_gateway("--workers", "2")
@@ -240,6 +274,48 @@ def test_metrics_of_all_workers_are_one_answer(start_gateway: Start) -> None:
 
     assert {"12.0"} == counts
     assert not Path(folder).exists()
+
+
+def test_who_sends_no_request_is_not_waited_for(start_gateway: Start) -> None:
+    """Nothing at all, or headers that come drop by drop; an idle connection is another matter."""
+    url = start_gateway("--body-timeout-seconds", "1").wait_ready()
+    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+    request = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n"
+
+    def ask(connection: socket.socket) -> bytes:
+        """Send a request, and return the whole answer."""
+        connection.sendall(request)
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += connection.recv(65_536)
+        return answer
+
+    def drip(connection: socket.socket, count: int) -> bytes:
+        """Send a header's bytes one by one; return what came back when that ended."""
+        with suppress(ConnectionError):
+            for _ in range(count):
+                connection.sendall(b"a")
+                time.sleep(0.1)
+        with suppress(ConnectionError):
+            return connection.recv(65_536)
+        return b""
+
+    with (
+        socket.create_connection(address, timeout=20) as silent,
+        socket.create_connection(address, timeout=20) as first,
+        socket.create_connection(address, timeout=20) as second,
+    ):
+        first.sendall(request[:-2] + b"X: ")
+        answer = ask(second)
+        time.sleep(1.5)
+        later = ask(second)
+        second.sendall(request[:-2] + b"X: ")
+
+        assert b"" == silent.recv(1)
+        assert b"" == drip(first, 30)
+        assert b"" == drip(second, 30)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert later.startswith(b"HTTP/1.1 200")
 
 
 def test_a_port_in_use_is_named(start_gateway: Start) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -31,6 +32,7 @@ class Request:
 
     def __init__(self, scheduler: Scheduler, priority: Priority, *lengths: int) -> None:
         self.parts: list[int] = []
+        self.since_seconds = time.monotonic()
         self._scheduler = scheduler
         self._priority = priority
         self._lengths = list(lengths)
@@ -200,6 +202,37 @@ def test_overdue_bulk_goes_first() -> None:
         assert interactive.done()
 
     run(scenario, max_in_flight_tokens=512, bulk_patience_seconds=0.01)
+
+
+def test_overdue_bulk_gets_as_much_as_interactive_requests_have() -> None:
+    """Beyond its small part, whoever came first; and it holds up nobody once it has that."""
+
+    async def scenario(scheduler: Scheduler) -> None:
+        await Request(scheduler, INTERACTIVE, 2000).turn()
+        first = Request(scheduler, BULK, *[100] * 30)
+        second = Request(scheduler, BULK, *[100] * 30)
+        turns = [second.turn(), first.turn()]
+        await asyncio.sleep(0.02)
+        # Fresh, the one that waits first has its small part; the rest waits for its turn.
+        assert [[], [100]] == [first.parts, second.parts]
+
+        later = Request(scheduler, INTERACTIVE, 300)
+        await later.turn()
+        await settled()
+
+        # 2,000 in flight, less 100: then 300 more.
+        assert [1900] == first.parts
+        turns.append(second.turn())
+        await settled()
+        assert [100, 300] == second.parts
+        query = Request(scheduler, INTERACTIVE, 10).turn()
+        turns.append(first.turn())
+        await settled()
+        assert query.done()
+        assert [True, True, True, False] == [turn.done() for turn in turns]
+        turns[-1].cancel()
+
+    run(scenario, bulk_patience_seconds=0.01, bulk_parts=1)
 
 
 def test_text_longer_than_all_room_goes_alone() -> None:

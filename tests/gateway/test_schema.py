@@ -38,6 +38,9 @@ CHECKS: Final = [
 
 SETTINGS: Final = GatewaySettings(ready_interval_seconds=0, max_texts=8, max_body_bytes=65_536)
 
+# Its tests have one name for all routes, of which two processes would run one.
+pytestmark = pytest.mark.live
+
 schema = schemathesis.openapi.from_dict(create_app(SETTINGS, FakeTransport()).openapi())
 
 

@@ -129,9 +129,10 @@ class GatewaySettings(BaseSettings):
         "its trunk (each GPU).",
     )
     bulk_patience_seconds: float = Field(
-        5,
+        2,
         gt=0,
-        description="A bulk request that waited so long for its turn goes before interactive ones.",
+        description="A bulk request that was let in so long ago goes first, and gets as much of "
+        "Triton as all interactive ones together.",
     )
     request_timeout_seconds: float = Field(
         300,
@@ -139,7 +140,10 @@ class GatewaySettings(BaseSettings):
         description="Time allowed for a request; its X-Timeout-Seconds header may ask for less.",
     )
     body_timeout_seconds: float = Field(
-        30, gt=0, description="How long a request's body may stand still on its way here."
+        30,
+        gt=0,
+        description="How long a request's body may stand still on its way here, and its headers "
+        "may take as a whole.",
     )
     model_names: str = Field(
         "",

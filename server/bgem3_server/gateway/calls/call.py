@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from bgem3_client.deadline import Deadline
@@ -17,6 +20,8 @@ from bgem3_server.gateway.tritons.role import CanaryChoice, Role
 
 CALL_KEY: Final = "bgem3.call"
 """Where the ASGI scope holds the :class:`Call`."""
+
+_REQUEST_ID: Final = re.compile(r"[0-9A-Za-z_.:-]{1,128}")
 
 
 class Priority(IntEnum):
@@ -92,3 +97,9 @@ async def current_call(connection: HTTPConnection) -> Call:
     """Return the call that a request belongs to: a FastAPI dependency."""
     call: Call = connection.scope[CALL_KEY]
     return call
+
+
+def request_id(headers: Headers) -> str:
+    """Return the caller's own id where it is harmless to repeat, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

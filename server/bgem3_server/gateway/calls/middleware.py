@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-import uuid
 from typing import Final
 
 import structlog
@@ -17,7 +15,7 @@ from bgem3_client.deadline import Deadline
 from bgem3_client.errors import InvalidInputError
 from bgem3_server.gateway.access.paths import MONITORING_PATHS, UPLOAD_PATH
 from bgem3_server.gateway.calls.caching import cache_status, read_caching
-from bgem3_server.gateway.calls.call import CALL_KEY, Call, Priority
+from bgem3_server.gateway.calls.call import CALL_KEY, Call, Priority, request_id
 from bgem3_server.gateway.calls.error_table import error_kind
 from bgem3_server.gateway.calls.errors import BodyTimeoutError, NotReadyError, TooLargeError
 from bgem3_server.gateway.calls.problem import problem_response
@@ -26,7 +24,6 @@ from bgem3_server.gateway.operations.metrics import Metrics
 from bgem3_server.gateway.settings import GatewaySettings
 from bgem3_server.gateway.tritons.role import CanaryChoice, Role
 
-_REQUEST_ID: Final = re.compile(r"[0-9A-Za-z_.:-]{1,128}")
 _PRIORITIES: Final = {"interactive": Priority.INTERACTIVE, "bulk": Priority.BULK}
 _CANARY_CHOICES: Final = {"always": CanaryChoice.ALWAYS, "never": CanaryChoice.NEVER}
 
@@ -53,7 +50,7 @@ class CallMiddleware:
         headers = Headers(scope=scope)
         began = time.perf_counter()  # uvloop's own clock counts milliseconds
         call = Call(
-            _request_id(headers),
+            request_id(headers),
             dialect_of(scope["path"]),
             Deadline.after(self._settings.request_timeout_seconds),
         )
@@ -241,12 +238,6 @@ def _take_as_json(scope: Scope) -> None:
         (name, b"application/json" if name == b"content-type" and value == form else value)
         for name, value in scope["headers"]
     ]
-
-
-def _request_id(headers: Headers) -> str:
-    """The caller's own id where it is harmless to repeat, else a new one."""
-    given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def _seconds(value: str) -> float:

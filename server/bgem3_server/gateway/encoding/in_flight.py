@@ -86,6 +86,11 @@ class WantedTexts:
             self._unsent_count += 1
 
     @property
+    def since_seconds(self) -> float:
+        """When the request was let in, by the monotonic clock."""
+        return self.admission.since_seconds
+
+    @property
     def next_tokens(self) -> int:
         """The length of the next text; 0 where none is left."""
         while self._unsent and self._unsent[0].task is not None:

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from bgem3_server.gateway.calls.call import Priority
@@ -27,6 +27,10 @@ class Unsent(Protocol):
     """A request's texts that are to be sent to Triton."""
 
     @property
+    def since_seconds(self) -> float:
+        """When the request was let in, by the monotonic clock."""
+
+    @property
     def next_tokens(self) -> int:
         """The length of the next text; 0 where none is left."""
 
@@ -38,12 +42,13 @@ class Unsent(Protocol):
         """
 
 
-@dataclass(eq=False)
-class _Waiting:
-    """Texts that wait for their turn."""
+@dataclass(frozen=True)
+class _Turn:
+    """Whose turn it is, and how many tokens it may send."""
 
-    since_seconds: float
-    over: asyncio.Future[None] = field(default_factory=asyncio.Future)
+    priority: Priority
+    unsent: Unsent
+    tokens: int
 
 
 class Scheduler:
@@ -52,26 +57,33 @@ class Scheduler:
     A request is admitted as a whole, or refused at once. Its texts then go to Triton in parts,
     each as large as there is room for when its turn comes. Interactive parts go first. Bulk parts
     are kept so small, by the pace that Triton is seen to have, that an interactive request never
-    waits long behind one.
+    waits long behind one. That alone would starve them where interactive requests never end: a
+    bulk request that was let in too long ago goes first, and may have as much in flight as all
+    interactive ones together.
 
     All methods run in one event loop.
 
     Attributes:
         waiting_tokens: Admitted, and not yet sent.
-        in_flight_tokens: Sent, and not yet answered.
         pace: Of the Triton that answers now.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.waiting_tokens = 0
-        self.in_flight_tokens = 0
         self.pace = Pace()
         self._settings = settings
-        self._queues: dict[Priority, OrderedDict[Unsent, _Waiting]] = {
+        # In the order of their turns, with what is done when a turn is over.
+        self._queues: dict[Priority, OrderedDict[Unsent, asyncio.Future[None]]] = {
             priority: OrderedDict() for priority in Priority
         }
-        self._parts_in_flight = dict.fromkeys(Priority, 0)
+        self._in_flight_tokens = dict.fromkeys(Priority, 0)
+        self._bulk_parts_in_flight = 0
         self._last_interactive_seconds = -math.inf
+
+    @property
+    def in_flight_tokens(self) -> int:
+        """Sent, and not yet answered."""
+        return sum(self._in_flight_tokens.values())
 
     @property
     def load_tokens(self) -> int:
@@ -120,21 +132,20 @@ class Scheduler:
             priority: The request's.
             unsent: One text at least; sends the part when its turn has come.
         """
-        now = time.monotonic()
         if priority is Priority.INTERACTIVE:
-            self._last_interactive_seconds = now
+            self._last_interactive_seconds = time.monotonic()
         queue = self._queues[priority]
-        waiting = queue[unsent] = _Waiting(now)
+        over = queue[unsent] = asyncio.get_running_loop().create_future()
         self._dispatch()
         try:
-            await waiting.over
+            await over
         finally:
             queue.pop(unsent, None)
 
     def skip(self, priority: Priority, unsent: Unsent) -> None:
         """None of the texts is left to send: whoever waits for their turn goes on at once."""
-        if (waiting := self._queues[priority].pop(unsent, None)) is not None:
-            waiting.over.set_result(None)
+        if (over := self._queues[priority].pop(unsent, None)) is not None:
+            over.set_result(None)
 
     def done(self, priority: Priority, tokens: int, *, answered: bool = True) -> None:
         """A part is no longer in flight; one that failed says nothing about the pace."""
@@ -143,8 +154,7 @@ class Scheduler:
             self.pace.record(tokens, now)
         else:
             self.pace.begin(now)
-        self.in_flight_tokens -= tokens
-        self._parts_in_flight[priority] -= 1
+        self._count_part(priority, -1, -tokens)
         self._dispatch()
 
     def use_pace(self, pace: Pace) -> None:
@@ -154,63 +164,71 @@ class Scheduler:
 
     def _dispatch(self) -> None:
         now = time.monotonic()
-        while (priority := self._next(now)) is not None:
-            unsent, waiting = self._queues[priority].popitem(last=False)
-            if waiting.over.cancelled():
+        while (turn := self._next(now)) is not None:
+            over = self._queues[turn.priority].pop(turn.unsent)
+            if over.cancelled():
                 continue  # given up, and not noticed yet
             if not self.in_flight_tokens:
                 self.pace.begin(now)
-            allowed = min(self._room_tokens, self._part_tokens(priority, now))
-            tokens = unsent.send(max(allowed, unsent.next_tokens))
+            tokens = turn.unsent.send(turn.tokens)
             self.waiting_tokens -= tokens
-            self.in_flight_tokens += tokens
-            self._parts_in_flight[priority] += 1
-            waiting.over.set_result(None)
+            self._count_part(turn.priority, 1, tokens)
+            over.set_result(None)
 
-    def _next(self, now: float) -> Priority | None:
+    def _next(self, now: float) -> _Turn | None:
         """Whose turn it is, if the first of them may go now."""
-        interactive, bulk = Priority.INTERACTIVE, Priority.BULK
-        overdue = (
-            self._queues[bulk]
-            and now - _first(self._queues[bulk])[1].since_seconds
-            > self._settings.bulk_patience_seconds
-        )
-        for priority in (bulk, interactive) if overdue else (interactive, bulk):
-            if queue := self._queues[priority]:
-                # Nobody passes the first of the first queue, or a long text would wait for ever.
-                return priority if self._may_go(priority, _first(queue)[0], now) else None
+        interactive = next(iter(self._queues[Priority.INTERACTIVE]), None)
+        bulk = next(iter(self._queues[Priority.BULK]), None)
+        overdue = self._overdue_bulk(now)
+        bulk_tokens = self._bulk_tokens(now, is_overdue=overdue is not None)
+        firsts = [
+            (Priority.INTERACTIVE, interactive, _LARGEST_PART_TOKENS),
+            (Priority.BULK, overdue or bulk, bulk_tokens),
+        ]
+        for priority, unsent, tokens in reversed(firsts) if overdue else firsts:
+            if unsent is None or not tokens:
+                continue
+            # Whatever its length when nothing is in flight: there is never more room.
+            if self.in_flight_tokens and unsent.next_tokens > self._room_tokens:
+                return None  # nobody passes it, or a long text would wait for ever
+            return _Turn(priority, unsent, max(min(tokens, self._room_tokens), unsent.next_tokens))
         return None
 
-    def _may_go(self, priority: Priority, unsent: Unsent, now: float) -> bool:
-        if not self.in_flight_tokens:
-            return True  # whatever its length: there is never more room
-        if unsent.next_tokens > self._room_tokens:
-            return False
-        if priority is Priority.INTERACTIVE:
-            return True
-        parts = self._settings.bulk_parts
-        if self._interactive_expected(now):
+    def _overdue_bulk(self, now: float) -> Unsent | None:
+        """The bulk request that was let in first, if that is too long ago."""
+        waiting = self._queues[Priority.BULK]
+        oldest = min(waiting, key=lambda unsent: unsent.since_seconds, default=None)
+        if oldest is None or now - oldest.since_seconds <= self._settings.bulk_patience_seconds:
+            return None
+        return oldest
+
+    def _bulk_tokens(self, now: float, *, is_overdue: bool) -> int:
+        """How large a bulk part may be now; a text is never cut, so a long one makes a larger one.
+
+        Returns:
+            Tokens; 0 where Triton has enough of them.
+        """
+        parts, seconds = self._settings.bulk_parts, self._settings.bulk_slice_seconds
+        # What many parts at once achieve is shared by them.
+        tokens = self.pace.tokens_per_second * seconds * 2 / parts
+        if now - self._last_interactive_seconds < _EXPECTED_SECONDS:
             # A second part would be in Triton's queue before the interactive request to come.
-            parts = max(parts // 2, 1)
-        return self._parts_in_flight[Priority.BULK] < parts
+            parts, tokens = max(parts // 2, 1), tokens / 3
+        tokens = max(tokens, _LEAST_PART_TOKENS) if self._bulk_parts_in_flight < parts else 0
+        if is_overdue:
+            in_flight = self._in_flight_tokens
+            fair = in_flight[Priority.INTERACTIVE] - in_flight[Priority.BULK]
+            tokens = max(tokens, fair if fair >= _LEAST_PART_TOKENS else 0)
+        return min(int(tokens), _LARGEST_PART_TOKENS)
+
+    def _count_part(self, priority: Priority, parts: int, tokens: int) -> None:
+        self._in_flight_tokens[priority] += tokens
+        if priority is Priority.BULK:
+            self._bulk_parts_in_flight += parts
 
     @property
     def _room_tokens(self) -> int:
         return self._settings.max_in_flight_tokens - self.in_flight_tokens
-
-    def _part_tokens(self, priority: Priority, now: float) -> int:
-        """How large a part may be; a text is never cut, so a long one makes a larger part."""
-        if priority is Priority.INTERACTIVE:
-            return _LARGEST_PART_TOKENS
-        seconds = self._settings.bulk_slice_seconds
-        if self._interactive_expected(now):
-            seconds /= 3
-        # What many parts at once achieve is shared by them.
-        tokens = self.pace.tokens_per_second * seconds * 2 / self._settings.bulk_parts
-        return min(max(int(tokens), _LEAST_PART_TOKENS), _LARGEST_PART_TOKENS)
-
-    def _interactive_expected(self, now: float) -> bool:
-        return now - self._last_interactive_seconds < _EXPECTED_SECONDS
 
     def _busy(self, tokens: int) -> BusyError:
         budget = self._settings.max_load_tokens
@@ -226,7 +244,3 @@ class Scheduler:
             },
             retry_after_seconds=seconds,
         )
-
-
-def _first(queue: OrderedDict[Unsent, _Waiting]) -> tuple[Unsent, _Waiting]:
-    return next(iter(queue.items()))

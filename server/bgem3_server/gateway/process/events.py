@@ -66,6 +66,14 @@ class WorkerRestarting:
 
 
 @dataclass(frozen=True)
+class NoWorkerAnswers:
+    """No process of the service has been heard for a while, and callers are told to come again."""
+
+    def __str__(self) -> str:
+        return "no process of the HTTP service answers: callers get 503 until one does"
+
+
+@dataclass(frozen=True)
 class ServiceStopping:
     """Requests in flight may finish."""
 
@@ -84,7 +92,7 @@ class ServiceStopped:
 
 
 ServiceState = ServiceReady | ServiceNotReady | ServiceStopping
-ServiceEvent = Listening | ServiceState | WorkerRestarting | ServiceStopped
+ServiceEvent = Listening | ServiceState | WorkerRestarting | NoWorkerAnswers | ServiceStopped
 
 
 class StateChanges:

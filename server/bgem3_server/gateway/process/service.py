@@ -27,6 +27,7 @@ from bgem3_server.gateway.process.events import (
     ServiceState,
     ServiceStopping,
 )
+from bgem3_server.gateway.process.http_protocol import HttpProtocol
 from bgem3_server.gateway.settings import GatewaySettings
 
 # Longer than the minute after which load balancers and clients drop an idle connection: who drops
@@ -74,7 +75,7 @@ class Service(uvicorn.Server):
                 self._watch,
                 interface="asgi3",
                 loop="uvloop",
-                http="httptools",
+                http=HttpProtocol.within(settings.body_timeout_seconds),
                 ws="none",
                 lifespan="on",
                 # What it says of its start and end is said better by others here.

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from bgem3_client.errors import InvalidInputError
 from bgem3_server.errors import GaveUpError, ServiceStartError
 from bgem3_server.gateway.process.events import (
+    NoWorkerAnswers,
     ServiceEvent,
     ServiceNotReady,
     ServiceReady,
@@ -25,6 +26,7 @@ from bgem3_server.gateway.process.events import (
     StateChanges,
     WorkerRestarting,
 )
+from bgem3_server.gateway.process.stand_in import StandIn
 from bgem3_server.gateway.process.worker_process import WorkerProcess
 from bgem3_server.gateway.retrieval.store_setting import check_store
 from bgem3_server.gateway.settings import GatewaySettings
@@ -39,14 +41,16 @@ _START_SECONDS: Final = 120.0
 # A worker ends by itself when the requests in flight have had their time, and those that it gave
 # up had half a minute more with Triton, which does not take it well when they are cancelled.
 _END_SECONDS: Final = 35.0
+# A start takes a second or two: that long callers rather wait than hear of it.
+_PATIENCE_SECONDS: Final = 3.0
 _SHARED: Final = ("max_load_tokens", "max_in_flight_tokens", "max_result_bytes", "cache_bytes")
 
 
 class Workers:
     """The processes of one service, kept running by a thread of this process.
 
-    This process keeps the listening socket: while a worker is replaced, callers wait and are not
-    refused.
+    This process keeps the listening socket: while the only worker is replaced, callers wait and are
+    not refused. Where that takes longer, or it hangs, they are told to come again.
 
     Attributes:
         ended: Done when no process is left; fails unless they were asked to stop.
@@ -71,11 +75,15 @@ class Workers:
             InvalidInputError: The share of one worker would be too small, or several cannot share
                 the store.
             MissingLibraryError: What the store needs is not installed.
+            TLSError: The certificate cannot be used.
         """
         self.ended: Future[None] = Future()
         check_store(settings)
         self._settings = share_of(settings)
         self._listener = listener
+        self._stand_in = StandIn(settings, listener)
+        self._served_seconds = time.monotonic()
+        self._has_served = False
         self._on_event = on_event
         self._triton: str | None = None
         self._stopping = False
@@ -112,6 +120,7 @@ class Workers:
                     self._environment[METRICS_FOLDER] = folder
                 cleanup.callback(self._listener.close)
                 cleanup.callback(self._kill_all)
+                cleanup.callback(self._stand_in.stop)
                 while not self._stopping:
                     self._tend_all()
                     self._wake.wait(_POLL_SECONDS)
@@ -128,6 +137,7 @@ class Workers:
         settings = self._settings.model_copy(update={"triton": self._triton})
         for slot in self._slots:
             self._tend(slot, settings)
+        self._stand_in_or_not()
         self._tell()
 
     def _tend(self, slot: _Slot, settings: GatewaySettings) -> None:
@@ -178,6 +188,18 @@ class Workers:
         if folder := self._environment.get(METRICS_FOLDER):
             mark_process_dead(worker.pid, folder)  # type: ignore[no-untyped-call]
 
+    def _stand_in_or_not(self) -> None:
+        """Have callers answered when no worker has been seen at work for a while."""
+        for slot in self._slots:
+            if slot.worker is not None and slot.worker.state is not None:
+                self._served_seconds = max(self._served_seconds, slot.worker.heard_seconds)
+                self._has_served = True
+        if time.monotonic() - self._served_seconds > _PATIENCE_SECONDS:
+            if self._stand_in.start() and self._has_served:
+                self._on_event(NoWorkerAnswers())
+        elif self._stand_in.stop():
+            self._changes = StateChanges(self._on_event)  # so that it is said that one does again
+
     def _tell(self) -> None:
         """Say how the service is: as ready as its least ready worker."""
         states = [slot.worker.state for slot in self._slots if slot.worker]
@@ -188,6 +210,7 @@ class Workers:
 
     def _drain(self) -> None:
         """Let the requests in flight finish, as long as they may take."""
+        self._stand_in.stop()
         # With this process's copy closed, nobody waits at a port that no worker looks at any more.
         self._listener.close()
         running = [slot.worker for slot in self._slots if slot.worker]
