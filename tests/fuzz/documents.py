@@ -7,6 +7,7 @@ import json
 import zipfile
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import docx
 import numpy as np
@@ -21,6 +22,8 @@ from bgem3_retrieval.documents.document import Document
 from bgem3_retrieval.documents.folder import SourceFile
 from bgem3_retrieval.documents.options import ReaderOptions
 from bgem3_retrieval.documents.reader import read
+from bgem3_retrieval.documents.readers.pdf_extraction import Piece, extract
+from bgem3_retrieval.documents.readers.pdf_process import PDF_PROCESS
 from bgem3_retrieval.errors import UnreadableDocumentError
 
 _OPTIONS = ReaderOptions(
@@ -73,9 +76,15 @@ def _check(document: Document) -> None:
     json.dumps(dict(document.metadata), allow_nan=False).encode()
 
 
+def _in_this_process(path: Path) -> list[Piece]:
+    return list(extract(path))
+
+
 def _target(suffix: str, seeds: list[bytes], words: tuple[bytes, ...] = ()) -> Target:
     def run(content: bytes) -> None:
-        documents_of(content, suffix)
+        # PDFium's own process would hide from the search what is done there.
+        with patch.object(PDF_PROCESS, "extract", _in_this_process):
+            documents_of(content, suffix)
 
     return Target(f"read-{suffix[1:]}", run, seeds, words)
 

@@ -186,7 +186,9 @@ def test_stop_does_not_wait_for_what_is_under_way(corpus_command: CorpusCommand)
     corpus_command.transports = {"127.0.0.1:8001": Stuck()}
     name = jsonl(corpus_command, [None, "a", *(f"slow {i}" for i in range(20))])
     started = time.monotonic()
-    outcome = corpus_command(name, "--on-error", "stop", "--shard-texts", "2")
+    # A request of its own for each text: with "a" beside slow ones, its shard would wait for them.
+    options = ("--shard-texts", "2", "--batch-texts", "1")
+    outcome = corpus_command(name, "--on-error", "stop", *options)
 
     assert 2 == outcome.exit_code
     assert time.monotonic() - started < 20

@@ -32,6 +32,8 @@ from bgem3_retrieval.bulk.ray.worker import ShardWorker, WorkerSettings
 from bgem3_retrieval.errors import OutputError
 
 LINES = 240
+
+pytestmark = pytest.mark.live
 OPTIONS = ("a.jsonl", "--shard-texts", "20", "--batch-texts", "4", "--outputs", "dense,sparse")
 SERVERS = ("--url", "a:8001,b:8001")
 
@@ -62,7 +64,7 @@ def endpoints_that_say_where(working: Path) -> Callable[[str, Limits], Endpoint]
                 node = ray.get_runtime_context().get_node_id()
                 mark = working / f"{node}.{uuid.uuid4()}"
                 mark.touch()
-                await asyncio.sleep(1)
+                await asyncio.sleep(0.5)
                 answer = await super().infer(request)
                 mark.unlink()
                 return answer
@@ -117,7 +119,7 @@ def test_a_node_that_dies_half_way(
 
     def kill_a_node() -> None:
         wait_until(lambda: (corpus / "out" / "part-00001.parquet").exists(), timeout_seconds=60)
-        # One that encodes at this moment, and goes on for most of a second.
+        # One that encodes at this moment, and goes on for most of half a second.
         wait_until(lambda: any(working.iterdir()), timeout_seconds=60)
         busy = {path.stem for path in working.iterdir()}
         dying = next(node for node in cluster.worker_nodes if node.node_id in busy)

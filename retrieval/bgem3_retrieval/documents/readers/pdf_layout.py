@@ -13,6 +13,7 @@ from typing import Final
 
 from bgem3_retrieval.documents.document import BlockKind
 from bgem3_retrieval.documents.readers.characters import is_unspaced, one_line
+from bgem3_retrieval.documents.readers.pdf_extraction import OutlineEntry
 from bgem3_retrieval.documents.readers.pdf_lines import Line
 
 # What stands at the edge of so many pages, or of both, at the same height, is not part of their
@@ -42,15 +43,6 @@ _SECTION_NUMBER: Final = re.compile(
 )
 _CONTENTS_LINE: Final = re.compile(r"(?<![.…·])(?<![.…·]\s)(?:[.…·]\s?){6,}+\s*+(?:\d+|[ivxlc]+)?$")
 _COMPOUND: Final = re.compile(r"(?<!\w)\w++-\w+")
-
-
-@dataclass(frozen=True)
-class OutlineEntry:
-    """A bookmark: its level and its page are counted from 1."""
-
-    title: str
-    level: int
-    page: int
 
 
 @dataclass(frozen=True)
