@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
 from bgem3_export.errors import RepositoryError
 from bgem3_export.file_hash import file_sha256
-from bgem3_export.manifest import Manifest
 
 _State: TypeAlias = tuple[int, int, int]
 
 
 class ModelFiles:
-    """Compares files with the manifest; those that have not been touched since, only once."""
+    """Compares files with what is recorded of them, and again only those touched since."""
 
     def __init__(self, repository: Path) -> None:
         self._repository = repository
         self._checked: dict[str, _State] = {}
 
-    def check(self, manifest: Manifest, version: str) -> None:
-        """Compare the files of one version with the manifest.
+    def check(self, files: Mapping[str, str]) -> None:
+        """Compare files with what is recorded of them.
 
         Args:
-            manifest: Of the repository.
-            version: The version that is to be served.
+            files: SHA-256 in hexadecimal by name in the repository: those that are to be served.
 
         Raises:
             RepositoryError: A file is missing, cannot be read, or is another than was exported.
         """
-        for name, expected in manifest.versions[version].files.items():
+        for name, expected in files.items():
             path = self._repository / name
             try:
                 status = path.stat()
@@ -45,8 +44,8 @@ class ModelFiles:
                 ) from error
             if found != expected:
                 raise RepositoryError(
-                    f"{path} is damaged or was changed: its SHA-256 is {found}, and the manifest "
-                    f"says {expected}; export again, or copy the repository again "
+                    f"{path} is damaged or was changed: its SHA-256 is {found}, and was "
+                    f"{expected}; export again, or copy the repository again "
                     "(--no-check-files serves it as it is)"
                 )
             self._checked[name] = state

@@ -22,6 +22,7 @@ from bgem3_server.bundle.command import bundle as command
 from bgem3_server.bundle.errors import BundleError, PackagesError
 from bgem3_server.bundle.installer import verify_bundle
 from bgem3_server.bundle.pins import newest_glibc, read_wheels
+from bgem3_server.models.record import ServingRecord
 
 TOKENIZERS = f"tokenizers-{locked_version('tokenizers')}-py3-none-"
 SAFETENSORS = f"safetensors-{locked_version('safetensors')}-py3-none-"
@@ -48,6 +49,16 @@ def make(ingredients, pip_finds, tmp_path):
 def left_behind(folder: Path) -> list[str]:
     """Return what lies in a folder, but for the file that is a lock."""
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
+
+
+def test_a_repository_of_several_versions_is_refused(make, ingredients, tmp_path):
+    """What it serves is not what was exported into it."""
+    repository = Path(shutil.copytree(ingredients.repository, tmp_path / "repository"))
+    ServingRecord.of_export(Manifest.read(repository)).write(repository)
+
+    with pytest.raises(RepositoryError, match="bundle the export of the one that you want"):
+        make(repository=repository)
+    assert not (tmp_path / "new" / "bundle").exists()
 
 
 def test_a_bundle_holds_all_that_is_needed(made_bundle):

@@ -28,6 +28,7 @@ from bgem3_server.bundle.lock import lock_file
 from bgem3_server.bundle.pins import Wheel, newest_glibc, pinned_requirements, read_wheels, sha256
 from bgem3_server.bundle.target import Target, find_target
 from bgem3_server.bundle.wheels import DISTRIBUTION, collect_wheels, known_extras
+from bgem3_server.models.record import ServingRecord
 from bgem3_server.repository import read_repository
 
 DEFAULT_EXTRAS: Final = ("backend", "cpu", "gateway", "retrieval", "server")
@@ -126,6 +127,12 @@ def _exported(repository: Path) -> Manifest:
         raise RepositoryError(
             f"{repository} has no manifest, so nothing says what its files have to be: bundle what "
             "'bgem3 export' has written"
+        )
+    if ServingRecord.read(repository) is not None:
+        # Its public model is made of whichever version serves.
+        raise RepositoryError(
+            f"'bgem3 models' has put further versions into {repository}: bundle the export of the "
+            "one that you want"
         )
     return manifest
 

@@ -22,6 +22,8 @@ from bgem3_server.models.folders import (
     STEPS,
     add_base_ensemble,
     add_folders,
+    added_files,
+    mark,
     remove_folders,
     step_name,
     write_choice,
@@ -83,7 +85,7 @@ class Models:
             ModelChangeError: Triton could not load it, or it answers wrongly.
             RepositoryError: One of the folders is no repository, or cannot be written to.
         """
-        record = self.record()
+        record = self._record_to_change()
         manifest = read_export(export)
         if not keep_serving:
             check_replaces(record.versions[record.serving].shape, manifest.model, export)
@@ -98,6 +100,7 @@ class Models:
             demo=source.demo,
             shape=manifest.model,
             added=datetime.now(UTC).isoformat(timespec="seconds"),
+            files=added_files(source.files, number, record.base),
         )
         record = record.with_version(number, version)
         try:
@@ -119,7 +122,7 @@ class Models:
             IncompatibleModelError: Its vectors are of another size.
             ModelChangeError: Triton could not load it, or it answers wrongly.
         """
-        record = self.record()
+        record = self._record_to_change()
         _check_known(record, number)
         if number == record.serving:
             raise VersionError(f"version {number} serves already")
@@ -156,7 +159,7 @@ class Models:
             VersionError: There is no such version, it serves, or it is not loaded.
             ModelChangeError: Triton could not unload it.
         """
-        record = self.record()
+        record = self._record_to_change()
         _check_known(record, number)
         if number == record.serving:
             raise VersionError(
@@ -169,13 +172,52 @@ class Models:
         record.without_loaded(number).write(self.repository)
         self.control.unload(_names(record, number))
 
+    def remove(self, number: str) -> None:
+        """Remove the files of a version that is not loaded.
+
+        Raises:
+            VersionError: There is no such version, it is loaded, or the repository began with it.
+            RepositoryError: The repository cannot be written to.
+        """
+        record = self._record_to_change()
+        _check_known(record, number)
+        if number in record.loaded:
+            raise VersionError(
+                f"version {number} is loaded, and is not removed: unload it first "
+                "('bgem3 models unload')"
+            )
+        if number == record.base:
+            raise VersionError(
+                f"version {number} is the export that the repository began with, and stays"
+            )
+        # First written down: nobody can choose it while its files go.
+        record.without_version(number).write(self.repository)
+        remove_folders(self.repository, number, record.base)
+
+    def _record_to_change(self) -> ServingRecord:
+        """Return the record, once it is certain that Triton looks into this folder.
+
+        A copy of the served folder may agree with it in everything that :meth:`record` compares.
+
+        Raises:
+            RepositoryError: The folder is no repository, or cannot be written to.
+            VersionError: The Triton was started with another folder.
+        """
+        record = self.record()
+        with mark(self.repository) as name:
+            if not self.control.states(name):
+                raise VersionError(
+                    f"the Triton at {self.url} does not see what is put into {self.repository}: "
+                    "name the folder that 'bgem3 serve' was started with"
+                )
+        return record
+
     def _begin(self, record: ServingRecord) -> None:
         """Make the repository one of several versions, of which the same serves as before."""
         add_base_ensemble(self.repository, record.base)
         record.write(self.repository)
-        if "READY" not in self.control.states(version_name(record.base)).values() and (
-            record.base in record.loaded
-        ):
+        states = self.control.states(version_name(record.base)).values()
+        if "READY" not in states and record.base in record.loaded:
             self.control.load(version_name(record.base))
 
     def _load(self, record: ServingRecord, number: str) -> None:

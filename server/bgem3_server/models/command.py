@@ -165,6 +165,17 @@ def unload(repository: Path, version: str, url: str, timeout_seconds: float) -> 
         click.echo(f"version {version} is unloaded")
 
 
+@models.command()
+@_repository
+@_number
+@_url
+def remove(repository: Path, version: str, url: str) -> None:
+    """Remove the files of a VERSION that is not loaded."""
+    with _models(repository, url, _LOAD_TIMEOUT_SECONDS) as served:
+        served.remove(version)
+        click.echo(f"version {version} is removed")
+
+
 @contextmanager
 def _models(
     repository: Path, url: str, timeout_seconds: float, *, change: bool = True

@@ -12,8 +12,11 @@ import compileall
 import os
 import re
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from bgem3_backend.contract import ENSEMBLE, MODELS, Model, version_name, version_step_name
 from bgem3_export.errors import RepositoryError
@@ -67,6 +70,22 @@ def add_folders(export: Path, newest: str, repository: Path, number: str, base: 
         ) from error
 
 
+def added_files(files: Mapping[str, str], number: str, base: str) -> dict[str, str]:
+    """Return what a manifest says of an export's files, by their names as another version.
+
+    Args:
+        files: SHA-256 by name in the export.
+        number: The version that it becomes.
+        base: The version that the repository was exported with.
+    """
+    steps = {model.name: step_name(model, number, base) for model in STEPS}
+    added = {}
+    for name, sha256 in files.items():
+        model, _, rest = name.split("/", 2)
+        added[f"{steps[model]}/{number}/{rest}"] = sha256
+    return added
+
+
 def remove_folders(repository: Path, number: str, base: str) -> None:
     """Remove what :func:`add_folders` has made, or a part of it."""
     assert number != base
@@ -86,6 +105,24 @@ def add_base_ensemble(repository: Path, base: str) -> None:
         _add_ensemble(repository / ENSEMBLE.name, repository, base, base)
     except OSError as error:
         raise RepositoryError(f"{repository} cannot be written to: {error.strerror}") from error
+
+
+@contextmanager
+def mark(repository: Path) -> Iterator[str]:
+    """Make a folder of a name that nobody else has in the repository, for a moment.
+
+    Raises:
+        RepositoryError: The repository cannot be written to.
+    """
+    folder = repository / f"bge_m3_mark_{uuid4().hex}"
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise RepositoryError(f"{repository} cannot be written to: {error.strerror}") from error
+    try:
+        yield folder.name
+    finally:
+        folder.rmdir()
 
 
 def write_choice(repository: Path, record: ServingRecord) -> None:

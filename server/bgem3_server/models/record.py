@@ -38,6 +38,9 @@ class VersionRecord(_Part):
     demo: bool
     shape: ModelShape
     added: str = Field(description="UTC, ISO 8601")
+    files: dict[str, str] = Field(
+        {}, description="SHA-256 by name in the repository; empty where an earlier release added it"
+    )
 
 
 class ServingRecord(_Part):
@@ -78,6 +81,7 @@ class ServingRecord(_Part):
             demo=manifest.versions[number].demo,
             shape=manifest.model,
             added=manifest.versions[number].created,
+            files=manifest.versions[number].files,
         )
         return cls(base=number, serving=number, loaded=(number,), versions={number: version})
 
@@ -141,6 +145,12 @@ class ServingRecord(_Part):
     def with_version(self, number: str, version: VersionRecord) -> ServingRecord:
         """Return the record with one version more."""
         return self.model_copy(update={"versions": {**self.versions, number: version}})
+
+    def without_version(self, number: str) -> ServingRecord:
+        """Return the record without a version that is not loaded."""
+        versions = {name: version for name, version in self.versions.items() if name != number}
+        earlier = tuple(name for name in self.earlier if name != number)
+        return self.model_copy(update={"versions": versions, "earlier": earlier})
 
 
 def replace_file(path: Path, text: str) -> None:

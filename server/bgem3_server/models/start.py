@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bgem3_backend.contract import ENSEMBLE, version_name
+from bgem3_export.manifest import Manifest
 from bgem3_server.models.folders import STEPS, compile_python, write_choice
 from bgem3_server.models.record import ServingRecord, VersionRecord
 
@@ -21,6 +22,22 @@ class Choice:
 
     models: tuple[str, ...] = ()
     version: VersionRecord | None = None
+
+
+def served_files(repository: Path, manifest: Manifest) -> dict[str, str]:
+    """Return the SHA-256 of every file that a start loads, by name in the repository.
+
+    Raises:
+        RepositoryError: The record is damaged.
+    """
+    record = ServingRecord.read(repository)
+    if record is None:
+        return manifest.versions[manifest.newest].files
+    return {
+        name: sha256
+        for number in record.loaded
+        for name, sha256 in record.versions[number].files.items()
+    }
 
 
 def prepare_choice(repository: Path) -> Choice:

@@ -15,7 +15,7 @@ from bgem3_export.errors import RepositoryError
 from bgem3_export.manifest import Manifest
 from bgem3_server.errors import GaveUpError, PortInUseError, StartError
 from bgem3_server.model_files import ModelFiles
-from bgem3_server.models.start import prepare_choice
+from bgem3_server.models.start import prepare_choice, served_files
 from bgem3_server.repository import read_repository
 from bgem3_server.restarts import Restarts
 from bgem3_server.settings import ServeSettings
@@ -193,7 +193,7 @@ class Supervisor:
             addresses: Those of the Triton that ran before: its clients come back to them.
         """
         if plan.manifest is not None and self._settings.check_files:
-            self._files.check(plan.manifest, plan.manifest.newest)
+            self._files.check(served_files(self._repository, plan.manifest))
         if addresses is not None:
             return self._start_at(plan, addresses)
         for _ in range(_PICKS_OF_PORTS - 1):

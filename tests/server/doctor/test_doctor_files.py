@@ -8,11 +8,12 @@ import os
 import pytest
 from doctor_run import finding, findings, seen, without_privileges, write_repository
 
-from bgem3_export.manifest import MANIFEST_FILE
+from bgem3_export.manifest import MANIFEST_FILE, Manifest
 from bgem3_server.doctor.codes import Code
 from bgem3_server.doctor.finding import Outcome
 from bgem3_server.doctor.subject import Subject
 from bgem3_server.gateway.settings import GatewaySettings
+from bgem3_server.models.record import RECORD_FILE, ServingRecord
 
 WELL = [(Outcome.OK, None)]
 MODEL_CHECKS = ("repository", "hashes", "unlisted", "links")
@@ -79,6 +80,25 @@ def test_a_file_that_the_manifest_does_not_know(repository):
 
     assert (Outcome.WARNING, Code.FILE_UNLISTED) == (found.outcome, found.code)
     assert ["bge_m3_tokenizer/1/extra.py"] == found.details["files"]
+
+
+def test_what_was_added_by_models_is_known(repository):
+    """It has its own list: its files are held to that, and are nobody else's code."""
+    record = ServingRecord.of_export(Manifest.read(repository))
+    added = repository / "bge_m3_v2_tokenizer" / "2"
+    added.mkdir(parents=True)
+    (added / "model.py").write_text("changed")
+    name = str((added / "model.py").relative_to(repository))
+    version = record.versions["1"].model_copy(update={"files": {name: "0" * 64}})
+    record.with_version("2", version).write(repository)
+
+    found = finding("model_files.hashes", Subject(repository=repository))
+
+    assert Outcome.OK is finding("model_files.unlisted", Subject(repository=repository)).outcome
+    assert (Code.FILE_CHANGED, name) == (found.code, found.details["file"])
+    (repository / RECORD_FILE).write_text("{")
+    damaged = finding("model_files.repository", Subject(repository=repository))
+    assert (Code.MANIFEST_UNREADABLE, True) == (damaged.code, RECORD_FILE in damaged.message)
 
 
 def test_a_link_out_of_the_repository(repository, tmp_path):

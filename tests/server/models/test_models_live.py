@@ -19,12 +19,15 @@ from waiting import wait_until
 from bgem3_client import Client
 from bgem3_client.embeddings import Embeddings
 from bgem3_client.errors import AccessError, ModelNotFoundError, UnavailableError
+from bgem3_export.errors import RepositoryError
 from bgem3_server.models.command import models
 from bgem3_server.models.errors import ModelChangeError, VersionError
 from bgem3_server.settings import ServeSettings
 from bgem3_server.triton.addresses import Addresses
 from bgem3_server.triton.events import Event, Ready
 from bgem3_server.triton.session import session_processes
+
+pytestmark = pytest.mark.live
 
 _TEXT = "the password"
 _ALL = {"dense", "sparse", "colbert"}
@@ -172,6 +175,19 @@ def test_a_broken_version_leaves_the_old_one(served, exports, tmp_path):
     assert not (repository / "bge_m3_v3_trunk").exists()
 
 
+def test_another_folder_is_left_as_it_was(served, exports, tmp_path):
+    """A copy of the served one has the right version, and Triton does not look into it."""
+    _, addresses = served
+    other = Path(shutil.copytree(exports[0], tmp_path / "other"))
+    before = sorted(path.relative_to(other) for path in other.rglob("*"))
+
+    result = _run("load", other, exports[1], "--url", addresses.grpc)
+
+    assert isinstance(result.exception, VersionError)
+    assert "does not see what is put into" in str(result.exception)
+    assert before == sorted(path.relative_to(other) for path in other.rglob("*"))
+
+
 @pytest.mark.parametrize("key", [None, "wrong"])
 def test_without_the_key_nothing_changes(served, key, monkeypatch, tmp_path):
     """Who has no key, or another one, is told what the key is and where it is kept."""
@@ -205,14 +221,39 @@ def test_a_restart_comes_up_with_the_choice(repository, exports):
         _kill(addresses)
         wait_until(lambda: sum(isinstance(event, Ready) for event in events) == 2, 60)
         rows = json.loads(_ok("list", repository, "--url", addresses.grpc, "--json"))
+        refused = [
+            str(_run("remove", repository, number, "--url", addresses.grpc).exception)
+            for number in ("1", "2", "3", "4")
+        ]
+        _ok("unload", repository, "3", "--url", addresses.grpc)
+        _ok("remove", repository, "3", "--url", addresses.grpc)
+        removed = json.loads(_ok("list", repository, "--url", addresses.grpc, "--json"))
+        left = [path.name for path in repository.glob("bge_m3_v3*")]
+        _ok("load", repository, exports[0], "--keep-serving", "--url", addresses.grpc)
         with Client(addresses.grpc) as client:
             serving = client.encode([_TEXT]).model_version
         with Client(addresses.grpc, model="bge_m3_v3") as client:
             beside = client.encode([_TEXT]).model_version
 
+    assert ["1", "2"] == [row["version"] for row in removed]
+    assert [] == left
+    assert "is the export that the repository began with" in refused[0]
+    assert "version 2 is loaded" in refused[1]
+    assert "version 3 is loaded" in refused[2]
+    assert "there is no version 4" in refused[3]
     assert "2" == serving
     assert "3" == beside
     assert ["not loaded", "serving", "loaded"] == [row["state"] for row in rows]
+
+    weights = repository / "bge_m3_v2_trunk" / "2" / "model.onnx.data"
+    content = weights.read_bytes()
+    weights.unlink()  # it is linked to the export
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with (
+        pytest.raises(RepositoryError, match=r"bge_m3_v2_trunk/2/model.onnx.data is damaged"),
+        live_triton(repository, settings=settings),
+    ):
+        pass
 
 
 def _adopt(export: Path, changed: Path) -> None:

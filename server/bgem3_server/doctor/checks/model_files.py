@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from bgem3_export.errors import RepositoryError
-from bgem3_export.manifest import MANIFEST_FILE, Manifest
+from bgem3_export.manifest import MANIFEST_FILE, Manifest, Version
 from bgem3_server.doctor.check import Check
 from bgem3_server.doctor.codes import Code
 from bgem3_server.doctor.finding import Finding, not_applicable, ok, problem, warning
 from bgem3_server.doctor.subject import Progress, Subject
+from bgem3_server.models.record import ServingRecord, VersionRecord
 from bgem3_server.repository import read_repository
 
 NO_REPOSITORY: Final = "no model repository was named"
@@ -59,6 +61,11 @@ def repository(subject: Subject) -> Iterator[Finding]:
             "serve what 'bgem3 export' has written",
         )
         return
+    try:
+        ServingRecord.read(subject.repository)
+    except RepositoryError as error:
+        yield problem(Code.MANIFEST_UNREADABLE, str(error), "restore the file, or remove it")
+        return
     version = manifest.versions[manifest.newest]
     demo = f"; demo model: {manifest.model.hidden_size} dimensions, not BGE-M3"
     yield ok(
@@ -80,7 +87,7 @@ def hashes(subject: Subject) -> Iterator[Finding]:
     if subject.repository is None or subject.manifest is None:
         yield not_applicable("no manifest to hold files against")
         return
-    listed = _listed(subject.manifest)
+    listed = _listed(subject.repository, subject.manifest)
     faults = False
     for finding in _faults(subject.repository, listed, subject.progress):
         faults = True
@@ -99,7 +106,7 @@ def unlisted(subject: Subject) -> Iterator[Finding]:
     if subject.repository is None or subject.manifest is None:
         yield not_applicable("no manifest to hold files against")
         return
-    listed = _listed(subject.manifest)
+    listed = _listed(subject.repository, subject.manifest)
     found = [
         str(path.relative_to(subject.repository))
         for path in sorted(_version_files(subject.repository))
@@ -140,12 +147,13 @@ def links(subject: Subject) -> Iterator[Finding]:
         yield ok("no links out of the repository")
 
 
-def _listed(manifest: Manifest) -> dict[str, str]:
-    return {
-        name: digest
-        for version in manifest.versions.values()
-        for name, digest in version.files.items()
-    }
+def _listed(repository: Path, manifest: Manifest) -> dict[str, str]:
+    """SHA-256 by name, of the exports and of what 'bgem3 models' has added."""
+    versions: list[Version | VersionRecord] = [*manifest.versions.values()]
+    with suppress(RepositoryError):  # which is a finding of its own
+        if (record := ServingRecord.read(repository)) is not None:
+            versions += record.versions.values()
+    return {name: digest for version in versions for name, digest in version.files.items()}
 
 
 def _faults(repository: Path, listed: dict[str, str], progress: Progress) -> Iterator[Finding]:
