@@ -44,8 +44,11 @@ serve: install ## Export and serve a model: make serve MODEL=BAAI/bge-m3 OPTIONS
 	@exec $(BIN)/bgem3 serve $(REPOSITORY) $(OPTIONS)
 
 .PHONY: test
-test: install ## Run the tests
-	$(BIN)/python -m pytest
+test: install ## Run the tests: those without a server two at a time, then the others
+	@status=0; \
+	$(BIN)/python -m pytest -m "not live" --numprocesses 2 --dist loadfile || status=1; \
+	$(BIN)/python -m pytest -m live || status=1; \
+	exit $$status
 
 .PHONY: check
 check: install ## Check format, lint and types

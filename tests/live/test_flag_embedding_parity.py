@@ -159,12 +159,19 @@ def test_only_the_overlong_text_is_truncated(actual: Embeddings) -> None:
 
 
 def test_fp16_is_close(fp16_triton: Addresses, texts: list[str], expected: dict[str, Any]) -> None:
-    """In FP16, cosines of at least 0.999 and no other token of any weight."""
-    with Client(fp16_triton.grpc) as client:
-        actual = client.encode(texts, ALL)
+    """In FP16, cosines of at least 0.999 and no other token of any weight.
 
-    assert cosines(expected["dense_vecs"], actual.dense).min() >= 0.999
-    for number, (sparse, colbert) in enumerate(zip(actual.sparse, actual.colbert, strict=True)):
+    Of every third text, and of three long ones: a processor is slow at FP16.
+    """
+    numbers = [
+        *range(0, len(texts) - len(LONG_TEXTS), 3),
+        *range(len(texts) - len(LONG_TEXTS), len(texts) - 3),
+    ]
+    with Client(fp16_triton.grpc) as client:
+        actual = client.encode([texts[number] for number in numbers], ALL)
+
+    assert cosines(expected["dense_vecs"][numbers], actual.dense).min() >= 0.999
+    for number, sparse, colbert in zip(numbers, actual.sparse, actual.colbert, strict=True):
         wanted = {int(i): float(w) for i, w in expected["lexical_weights"][number].items()}
         found = sparse.as_dict()
         differences = [
