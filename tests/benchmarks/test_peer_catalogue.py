@@ -15,6 +15,7 @@ from bgem3_bench.workers.worker_protocol import OUTPUTS
 INSTALLABLE = [peer for peer in PEERS.values() if peer.requirements is not None]
 FOREIGN_PROGRAMS = sorted(
     {
+        WORKERS_FOLDER / "process_usage.py",
         WORKERS_FOLDER / "worker_protocol.py",
         WORKERS_FOLDER / "sentence_transformers_layout.py",
         *(WORKERS_FOLDER / peer.worker for peer in INSTALLABLE),

@@ -9,7 +9,7 @@ import pytest
 from encode_run import EncodeCommand
 from killable_triton import KillableTriton
 
-import bgem3_retrieval.bulk.command
+import bgem3_retrieval.bulk.one_file
 from bgem3_client import Client, FakeTransport, Limits
 from bgem3_client.retry_policy import RetryPolicy
 
@@ -30,7 +30,7 @@ def encode_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EncodeCom
     def connect(url: str, say: Callable[[str], None], limits: Limits) -> Client:
         return Client(transport=command.transport, limits=limits, retries=RetryPolicy(attempts=1))
 
-    monkeypatch.setattr(bgem3_retrieval.bulk.command, "connect", connect)
+    monkeypatch.setattr(bgem3_retrieval.bulk.one_file, "connect", connect)
     return command
 
 

@@ -318,15 +318,15 @@ def test_the_bar_reaches_the_end_of_a_file(
 # The command in a process of its own, with a fake server that answers after a while.
 _COMMAND = """
 import sys
-import bgem3_retrieval.bulk.command as command
 from bgem3_client import Client, FakeTransport
+from bgem3_retrieval.bulk import command, one_file
 
 class Slow(FakeTransport):
     async def infer(self, request):
         self._delay_seconds = float(sys.argv[1]) if len(self.requests) else 0.0
         return await super().infer(request)
 
-command.connect = lambda url, say, limits: Client(transport=Slow(), limits=limits)
+one_file.connect = lambda url, say, limits: Client(transport=Slow(), limits=limits)
 command.encode(sys.argv[2:])
 """
 

@@ -33,7 +33,6 @@ import json
 import os
 import platform
 import re
-import resource
 import time
 import traceback
 from abc import ABC, abstractmethod
@@ -45,6 +44,11 @@ from typing import Any, ClassVar, Final, TextIO
 
 import numpy as np
 import numpy.typing as npt
+
+try:
+    from bgem3_bench.workers import process_usage as usage
+except ModuleNotFoundError:
+    import process_usage as usage  # type: ignore[no-redef,import-not-found]
 
 OUTPUTS: Final = frozenset({"dense", "sparse", "colbert"})
 BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32)
@@ -354,10 +358,10 @@ class _Worker:
             self._system.computed_tokens = 0
         if self._system.attention_tokens is not None:
             self._system.attention_tokens = 0
-        cpu_seconds, begin = cpu_seconds_of(self._process_ids()), time.perf_counter()
+        cpu_seconds, begin = usage.cpu_seconds_of(self._process_ids()), time.perf_counter()
         results = self._system.encode(texts, outputs, batch_size)
         seconds = time.perf_counter() - begin
-        cpu_seconds = cpu_seconds_of(self._process_ids()) - cpu_seconds
+        cpu_seconds = usage.cpu_seconds_of(self._process_ids()) - cpu_seconds
         computed_tokens = self._system.computed_tokens
         attention_tokens = self._system.attention_tokens
         if request.get("save"):
@@ -389,8 +393,8 @@ class _Worker:
 
     def _memory(self, _request: Answer) -> Answer:
         process_ids = self._process_ids()
-        peak = peak_bytes_of(process_ids)
-        return {"peak_bytes": peak, "reset": reset_peaks(process_ids)}
+        peak = usage.peak_bytes_of(process_ids)
+        return {"peak_bytes": peak, "reset": usage.reset_peaks(process_ids)}
 
     def _close(self, _request: Answer) -> Answer:
         self.end()
@@ -421,7 +425,7 @@ class _Worker:
         return self._token_counts[key]
 
     def _process_ids(self) -> list[int]:
-        family = process_tree([os.getpid(), *self._system.process_ids()])
+        family = usage.process_tree([os.getpid(), *self._system.process_ids()])
         if self._system.counts_itself:
             return family
         return [process_id for process_id in family if process_id != os.getpid()]
@@ -429,77 +433,3 @@ class _Worker:
 
 def _listed(outputs: Iterable[str]) -> str:
     return ", ".join(sorted(outputs))
-
-
-def process_tree(roots: Sequence[int]) -> list[int]:
-    """Return the processes ``roots`` and all that descend from them, as they are now."""
-    children: dict[int, list[int]] = {}
-    for process_id in map(int, filter(str.isdigit, os.listdir("/proc"))):
-        stat = _stat_fields(process_id)
-        if stat is not None:
-            children.setdefault(int(stat[1]), []).append(process_id)
-    found: list[int] = []
-    waiting = list(roots)
-    while waiting:
-        process_id = waiting.pop()
-        if process_id not in found:
-            found.append(process_id)
-            waiting += children.get(process_id, [])
-    return found
-
-
-def cpu_seconds_of(process_ids: Iterable[int]) -> float:
-    """Return the processor seconds, user and system, of processes and their ended children."""
-    tick = os.sysconf("SC_CLK_TCK")
-    total = 0.0
-    for process_id in process_ids:
-        if process_id == os.getpid():
-            # Of itself a process knows microseconds; of others the kernel tells hundredths.
-            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
-                usage = resource.getrusage(who)
-                total += usage.ru_utime + usage.ru_stime
-        elif (stat := _stat_fields(process_id)) is not None:
-            # proc(5): utime, stime, cutime, cstime.
-            total += sum(map(int, stat[11:15])) / tick
-    return total
-
-
-def peak_bytes_of(process_ids: Iterable[int]) -> int:
-    """Return the most memory that each process held since it began, or since the last reset, added.
-
-    Pages that two processes share count twice.
-    """
-    total = 0
-    for process_id in process_ids:
-        try:
-            status = Path(f"/proc/{process_id}/status").read_text(
-                encoding="ascii", errors="replace"
-            )
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # It has ended.
-        peak = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
-        total += int(peak.group(1)) * 1024 if peak else 0
-    return total
-
-
-def reset_peaks(process_ids: Iterable[int]) -> bool:
-    """Let the peaks begin anew; return whether the kernel allowed it (proc(5), clear_refs)."""
-    allowed = True
-    for process_id in process_ids:
-        try:
-            Path(f"/proc/{process_id}/clear_refs").write_text("5", encoding="ascii")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        except OSError:
-            allowed = False
-    return allowed
-
-
-def _stat_fields(process_id: int) -> list[str] | None:
-    """Return the fields of /proc/PID/stat behind the name, state first; None: it has ended."""
-    try:
-        stat = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The name stands in parentheses and may hold any character.
-    return stat[stat.rindex(")") + 1 :].split()

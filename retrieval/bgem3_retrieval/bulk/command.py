@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import closing
 from glob import glob, has_magic
 from itertools import chain
 from pathlib import Path
@@ -21,12 +20,10 @@ from bgem3_retrieval.bulk.settings import (
     STANDARD_STREAM,
     EncodeSettings,
 )
-from bgem3_retrieval.connections import connect, wait_until_ready
 from bgem3_retrieval.endings import ending_as_told
 
 if TYPE_CHECKING:
     from bgem3_client.encode_request import Output
-    from bgem3_retrieval.bulk.writers import OutputFormat
 
 
 def _output_names(ctx: click.Context, param: click.Parameter, value: str) -> frozenset[Output]:
@@ -287,9 +284,12 @@ def encode(**options: Any) -> None:  # noqa: ANN401 - click's, one for each fiel
         with parquet_library():
             from bgem3_retrieval.bulk.corpus.run import run_corpus
         sys.exit(run_corpus(settings))
+    # NumPy and gRPC are slow to import: 'bgem3 --help' imports this module too.
+    from bgem3_retrieval.bulk.one_file import encode_into_one
+
     kept = "" if settings.output_path is None else f": {settings.output} is not written"
     with ending_as_told(f"interrupted{kept}"):
-        skipped = _encode(settings)
+        skipped = encode_into_one(settings)
     if skipped:
         sys.exit(SKIPPED_EXIT_CODE)
 
@@ -337,84 +337,3 @@ def _url_was_typed() -> bool:
     """Whether --url was given here; a BGEM3_URL of the environment is for other commands too."""
     source = click.get_current_context().get_parameter_source("url")
     return source is click.core.ParameterSource.COMMANDLINE
-
-
-def _encode(settings: EncodeSettings) -> int:
-    """Do what the settings say; return how many lines were skipped."""
-    # NumPy and gRPC are slow to import: 'bgem3 --help' imports this module too.
-    from bgem3_retrieval.bulk.batches import batches
-    from bgem3_retrieval.bulk.display import Display
-    from bgem3_retrieval.bulk.encoder import BatchEncoder
-    from bgem3_retrieval.bulk.inputs import Inputs
-    from bgem3_retrieval.bulk.job import run_job
-    from bgem3_retrieval.bulk.output_file import output_stream
-    from bgem3_retrieval.bulk.reader import RecordReader
-    from bgem3_retrieval.bulk.writers import writer_maker
-
-    _check_paths(settings)
-    options = settings.encode_options()
-    limits = settings.limits()
-    inputs = Inputs(settings.inputs)
-    reader = RecordReader(inputs, settings.input_format, settings.text_field, settings.id_field)
-    path = settings.output_path
-    make_writer = writer_maker(_output_format(settings), (path or Path()).resolve().parent)
-    if STANDARD_STREAM in settings.inputs and sys.stdin.isatty():
-        click.echo("reading lines from the terminal; Ctrl-D ends them", err=True)
-    with (
-        Display(
-            total_bytes=inputs.total_bytes,
-            progress=settings.draws_progress(),
-            stop_on_error=settings.stop_on_error,
-            rejections_path=settings.errors,
-        ) as display,
-        connect(settings.url[0], display.say, limits) as client,
-    ):
-        wait_until_ready(client)
-        model = client.model_info()
-        with (
-            output_stream(path) as stream,
-            closing(make_writer(stream, options, model)) as writer,
-        ):
-            tally = run_job(
-                batches(reader, limits, options.max_length),
-                BatchEncoder(
-                    client,
-                    options,
-                    max_in_flight=limits.max_in_flight,
-                    timeout_seconds=settings.timeout_seconds,
-                ),
-                writer,
-                display,
-            )
-    display.summary(tally, "standard output" if path is None else settings.output)
-    return tally.skipped
-
-
-def _output_format(settings: EncodeSettings) -> OutputFormat:
-    from bgem3_retrieval.bulk.writers import FORMAT_OF_SUFFIX, format_of
-
-    path = settings.output_path
-    if settings.output_format == "auto":
-        chosen = "jsonl" if path is None else format_of(path)
-        if chosen is None:
-            raise click.UsageError(
-                f"which format is {settings.output}? Name it {', '.join(FORMAT_OF_SUFFIX)}, or "
-                "say --output-format"
-            )
-        return chosen
-    if path is None and settings.output_format != "jsonl":
-        raise click.UsageError(
-            f"--output-format {settings.output_format} needs a file: add --output FILE"
-        )
-    return settings.output_format
-
-
-def _check_paths(settings: EncodeSettings) -> None:
-    """Refuse to write over what is read, or two things to one file."""
-    read = [Path(name).resolve() for name in settings.inputs if name != STANDARD_STREAM]
-    written = [path.resolve() for path in (settings.output_path, settings.errors) if path]
-    for number, path in enumerate(written):
-        if path.is_file() and path in read:
-            raise click.UsageError(f"{path} is an input, and would be overwritten")
-        if path in written[:number]:
-            raise click.UsageError("--output and --errors are the same file")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psutil
 
-from bgem3_bench.workers.worker_protocol import peak_bytes_of, process_tree, reset_peaks
+from bgem3_bench.workers.process_usage import peak_bytes_of, process_tree, reset_peaks
 from bgem3_client.address import Address
 
 _TRITON = "tritonserver"

@@ -214,12 +214,12 @@ def test_parquet_goes_into_a_file_too(corpus_command: CorpusCommand) -> None:
     """What is not a folder of shards reads Parquet all the same."""
     from click.testing import CliRunner
 
-    import bgem3_retrieval.bulk.command as command
+    from bgem3_retrieval.bulk import command, one_file
 
     pq.write_table(pa.table({"text": ["one", None, "two"]}), corpus_command.folder / "a.parquet")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            command, "connect", lambda url, say, limits: Client(transport=FakeTransport())
+            one_file, "connect", lambda url, say, limits: Client(transport=FakeTransport())
         )
         outcome = CliRunner().invoke(
             command.encode, ["a.parquet", "-o", "out.jsonl", "--on-error", "skip"]
