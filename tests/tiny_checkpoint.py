@@ -50,12 +50,14 @@ def tiny_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def tiny_model(seed: int = 0, positions: int = POSITIONS) -> XLMRobertaModel:
+def tiny_model(
+    seed: int = 0, positions: int = POSITIONS, hidden_size: int = HIDDEN_SIZE
+) -> XLMRobertaModel:
     """Return a random trunk whose attention, positions and layers all weigh in."""
     torch.manual_seed(seed)
     config = XLMRobertaConfig(
         vocab_size=tiny_tokenizer().get_vocab_size(),
-        hidden_size=HIDDEN_SIZE,
+        hidden_size=hidden_size,
         num_hidden_layers=LAYERS,
         num_attention_heads=4,
         intermediate_size=64,
@@ -76,13 +78,13 @@ def tiny_model(seed: int = 0, positions: int = POSITIONS) -> XLMRobertaModel:
     return model
 
 
-def write_heads(directory: Path, seed: int = 0) -> None:
+def write_heads(directory: Path, seed: int = 0, hidden_size: int = HIDDEN_SIZE) -> None:
     """Write random heads as BAAI/bge-m3 has them."""
     generator = torch.Generator().manual_seed(seed)
     for name, size in (("sparse", 1), ("colbert", COLBERT_SIZE)):
         torch.save(
             {
-                "weight": torch.randn(size, HIDDEN_SIZE, generator=generator) * 0.1,
+                "weight": torch.randn(size, hidden_size, generator=generator) * 0.1,
                 "bias": torch.randn(size, generator=generator) * 0.1,
             },
             directory / f"{name}_linear.pt",
@@ -96,6 +98,7 @@ def write_tiny_checkpoint(
     prefix: str = "",
     seed: int = 0,
     positions: int = POSITIONS,
+    hidden_size: int = HIDDEN_SIZE,
 ) -> XLMRobertaModel:
     """Write a whole checkpoint into an existing folder and return its trunk.
 
@@ -105,8 +108,9 @@ def write_tiny_checkpoint(
         prefix: In front of the name of each trunk weight.
         seed: Of the random weights.
         positions: Of its table: two more than the longest text has tokens.
+        hidden_size: A multiple of 4, which is how many attention heads there are.
     """
-    model = tiny_model(seed, positions)
+    model = tiny_model(seed, positions, hidden_size)
     model.config.save_pretrained(directory)
     state = {f"{prefix}{name}": value.clone() for name, value in model.state_dict().items()}
     if weights_file == "model.safetensors":
@@ -114,5 +118,5 @@ def write_tiny_checkpoint(
     else:
         torch.save(state, directory / weights_file)
     tiny_tokenizer().save(str(directory / "tokenizer.json"))
-    write_heads(directory, seed)
+    write_heads(directory, seed, hidden_size)
     return model

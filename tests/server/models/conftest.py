@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from live_server import live_triton
-from tiny_checkpoint import write_tiny_checkpoint
+from tiny_checkpoint import HIDDEN_SIZE, write_tiny_checkpoint
 
 from bgem3_backend.contract import MAX_POSITIONS_TOKENS
 from bgem3_export.export import export_checkpoint
@@ -24,10 +24,12 @@ class _NoProgress:
         """Tell nobody."""
 
 
-def _export(directory: Path, seed: int) -> Path:
+def _export(directory: Path, seed: int, hidden_size: int = HIDDEN_SIZE) -> Path:
     checkpoint = directory / f"checkpoint-{seed}"
     checkpoint.mkdir()
-    write_tiny_checkpoint(checkpoint, seed=seed, positions=MAX_POSITIONS_TOKENS + 2)
+    write_tiny_checkpoint(
+        checkpoint, seed=seed, positions=MAX_POSITIONS_TOKENS + 2, hidden_size=hidden_size
+    )
     repository = directory / f"export-{seed}"
     export_checkpoint(find_source(str(checkpoint)), repository, "fp32", "cpu", _NoProgress())
     return repository
@@ -38,6 +40,12 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two models of one shape: trunks and heads of unlike random weights."""
     directory = tmp_path_factory.mktemp("exports")
     return _export(directory, 0), _export(directory, 1)
+
+
+@pytest.fixture
+def wider_export(tmp_path: Path) -> Path:
+    """A model with dense vectors of twice the size."""
+    return _export(tmp_path, 2, 2 * HIDDEN_SIZE)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from live_server import live_triton
+from tiny_checkpoint import HIDDEN_SIZE
 from waiting import wait_until
 
 from bgem3_client import Client
@@ -21,7 +22,7 @@ from bgem3_client.embeddings import Embeddings
 from bgem3_client.errors import AccessError, ModelNotFoundError, UnavailableError
 from bgem3_export.errors import RepositoryError
 from bgem3_server.models.command import models
-from bgem3_server.models.errors import ModelChangeError, VersionError
+from bgem3_server.models.errors import IncompatibleModelError, ModelChangeError, VersionError
 from bgem3_server.settings import ServeSettings
 from bgem3_server.triton.addresses import Addresses
 from bgem3_server.triton.events import Event, Ready
@@ -186,6 +187,27 @@ def test_another_folder_is_left_as_it_was(served, exports, tmp_path):
     assert isinstance(result.exception, VersionError)
     assert "does not see what is put into" in str(result.exception)
     assert before == sorted(path.relative_to(other) for path in other.rglob("*"))
+
+
+def test_another_size_is_served_beside(served, wider_export):
+    """Under its own name, while the first goes on; it cannot take that one's place."""
+    repository, addresses = served
+    refused = _run("load", repository, wider_export, "--url", addresses.grpc)
+    _ok("load", repository, wider_export, "--keep-serving", "--url", addresses.grpc)
+    rows = json.loads(_ok("list", repository, "--url", addresses.grpc, "--json"))
+    number = rows[-1]["version"]
+    chosen = _run("load", repository, "--version", number, "--url", addresses.grpc)
+    with (
+        Client(addresses.grpc) as first,
+        Client(addresses.http, model=f"bge_m3_v{number}") as wider,
+    ):
+        sizes = [client.encode([_TEXT], _ALL).dense.shape[1] for client in (first, wider)]
+    _ok("unload", repository, number, "--url", addresses.grpc)
+    _ok("remove", repository, number, "--url", addresses.grpc)
+
+    assert isinstance(refused.exception, IncompatibleModelError)
+    assert isinstance(chosen.exception, IncompatibleModelError)
+    assert [HIDDEN_SIZE, 2 * HIDDEN_SIZE] == sizes
 
 
 @pytest.mark.parametrize("key", [None, "wrong"])
