@@ -129,9 +129,16 @@ def _utf8(text: object, index: int) -> bytes:
     except UnicodeEncodeError as error:
         raise _about(
             index,
-            f"a text must be valid Unicode, but character {error.start} is the lone surrogate "
-            f"U+{ord(text[error.start]):04X}; text.encode('utf-8', 'replace').decode() drops it",
+            f"a text {not_unicode(error)}; text.encode('utf-8', 'replace').decode() drops it",
         ) from error
+
+
+def not_unicode(error: UnicodeEncodeError) -> str:
+    """Return what is wrong with a string that no UTF-8 can stand for, with where it is."""
+    return (
+        f"must be valid Unicode, but character {error.start} is the lone surrogate "
+        f"U+{ord(error.object[error.start]):04X}"
+    )
 
 
 def _about(index: int, message: str) -> InvalidInputError:

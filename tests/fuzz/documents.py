@@ -73,7 +73,7 @@ def _check(document: Document) -> None:
     document.text.encode()
     document.title.encode()
     document.source.encode()
-    json.dumps(dict(document.metadata), allow_nan=False).encode()
+    json.dumps(dict(document.metadata), allow_nan=False, ensure_ascii=False).encode()
 
 
 def _in_this_process(path: Path) -> list[Piece]:

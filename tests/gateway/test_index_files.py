@@ -204,6 +204,7 @@ def test_fields_of_tables(service_with_store: TestClient) -> None:
         ([NOTE], {"metadata": "x" * 70_000}, 413, "too_large", "bytes"),
         ([NOTE], {"root": "/"}, 422, "invalid_input", "root"),
         ([NOTE], {"storage": ["int8", "int8"]}, 422, "invalid_input", "storage: is there 2 times"),
+        ([NOTE], {"metadata": r'{"k": "\ud800"}'}, 422, "invalid_input", "metadata: "),
         ([NOTE], {"max_tokens": "64"}, 409, "collection_mismatch", "DELETE /collections/notes"),
         ([(f"{n}.md", b"a") for n in range(9)], {}, 413, "too_large", "more than 8 files"),
         ([("a.md", b"a" * 31_000)], {}, 413, "too_large", "send fewer files"),

@@ -152,6 +152,28 @@ def test_a_collection_comes_and_goes(service_with_store: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (rb'{"source": "a", "text": "b\ud800"}', "documents[0].text: must be valid Unicode"),
+        (
+            rb'{"source": "a", "text": "b", "metadata": {"k": "v\ud800"}}',
+            "documents[0].metadata: the value of 'k' must be valid Unicode",
+        ),
+    ],
+)
+def test_what_no_store_can_keep(
+    service_with_store: TestClient, document: bytes, words: str
+) -> None:
+    """Half of a surrogate pair, which JSON can write and UTF-8 cannot: the place is told."""
+    body = b'{"collection": "notes", "documents": [' + document + b"]}"
+    answer = service_with_store.post("/index", content=body)
+
+    assert (422, "invalid_input") == (answer.status_code, answer.json()["code"])
+    assert answer.json()["error"].startswith(words)
+    assert 0 == answer.json()["index"]
+
+
+@pytest.mark.parametrize(
     ("method", "path", "body", "status", "code", "words"),
     [
         ("POST", "/search", {"query": "a", "collection": "note"}, 404, "", "did you mean notes"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Final, TypeAlias
 
-from bgem3_retrieval.documents.document import Document
+from bgem3_retrieval.documents.document import Document, MetadataValue
 from bgem3_retrieval.documents.folder import SourceFile
 from bgem3_retrieval.documents.formats import (
     HEAD_BYTES,
@@ -17,6 +18,7 @@ from bgem3_retrieval.documents.formats import (
 )
 from bgem3_retrieval.documents.left_out import LeftOut, Report
 from bgem3_retrieval.documents.options import ReaderOptions
+from bgem3_retrieval.documents.readers.characters import clean
 from bgem3_retrieval.documents.readers.csv_table import read_csv
 from bgem3_retrieval.documents.readers.docx_file import read_docx
 from bgem3_retrieval.documents.readers.html_page import read_html
@@ -74,11 +76,22 @@ def read(
         form = _format(file)
         if form not in _TABLES:
             _check_size(file, options.max_file_bytes)
-        yield from _READERS[form](file, options, report)
+        for document in _READERS[form](file, options, report):
+            yield replace(document, metadata=_storable(document.metadata))
     except OSError as error:
         raise UnreadableDocumentError(
             file.name, f"cannot be read: {error.strerror or error}"
         ) from error
+
+
+def _storable(metadata: Mapping[str, MetadataValue]) -> dict[str, MetadataValue]:
+    """Return it with names and values that can be stored and shown, whatever the format allows."""
+    values = {
+        clean(name): clean(value) if isinstance(value, str) else value
+        for name, value in metadata.items()
+    }
+    values.pop("", None)
+    return values
 
 
 def supported_suffixes() -> tuple[str, ...]:

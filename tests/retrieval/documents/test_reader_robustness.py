@@ -60,6 +60,20 @@ def test_offsets_hold_whatever_the_text(suffix: str, pieces: list[str]) -> None:
     read_or_refuse("".join(pieces).encode(errors="surrogatepass"), suffix)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        (".md", b'---\n"k\\ud800": "v\\udc00"\n"\\u200b": 1\n---\n\ntext'),
+        (".jsonl", b'{"text": "text", "k\\ud800": "v\\udc00", "\\u200b": 1}'),
+    ],
+)
+def test_metadata_can_be_stored(suffix: str, content: bytes) -> None:
+    """JSON and YAML can write what no UTF-8 can stand for, and names that nobody sees."""
+    (document,) = read_or_refuse(content, suffix)
+
+    assert {"k\ufffd": "v\ufffd"} == document.metadata
+
+
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".gone", ""])
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(content=st.binary(max_size=300))

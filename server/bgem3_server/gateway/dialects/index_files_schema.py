@@ -12,7 +12,7 @@ from bgem3_retrieval.documents.options import ReaderOptions
 from bgem3_retrieval.index.collection import CollectionOptions
 from bgem3_retrieval.index.report import IndexReport
 from bgem3_retrieval.stores.collection import ColbertChoice, Storage
-from bgem3_server.gateway.dialects.index_schema import IndexAnswer, MetadataField, MetadataItem
+from bgem3_server.gateway.dialects.index_schema import IndexAnswer, Metadata
 from bgem3_server.gateway.retrieval.uploaded_documents import FileReport
 
 _LISTS: Final = frozenset({"metadata_fields"})
@@ -45,7 +45,7 @@ class IndexFilesRequest(BaseModel):
         description="Of tables: the fields that a search can filter by, each in a part of its own; "
         "without it, all that hold numbers, booleans, dates or short strings.",
     )
-    metadata: Json[dict[MetadataField, MetadataItem]] = Field(
+    metadata: Json[Metadata] = Field(
         {},
         description="A JSON object: what a search can filter by, of every document of the request.",
         examples=['{"language": "en"}'],
@@ -72,7 +72,9 @@ class IndexFilesRequest(BaseModel):
             first, *others = error.errors(include_url=False)
             more = f" (and {len(others)} more)" if others else ""
             place = ".".join(map(str, first["loc"]))
-            raise InvalidInputError(f"{place}: {first['msg']}{more}") from error
+            raise InvalidInputError(
+                f"{place}: {first['msg'].removeprefix('Value error, ')}{more}"
+            ) from error
 
     def options(self) -> CollectionOptions:
         """Return what is wanted of the collection."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from bgem3_client.encode_request import not_unicode
 from bgem3_retrieval.index.collection import CollectionOptions
 from bgem3_retrieval.index.report import IndexReport
 from bgem3_retrieval.stores.collection import ColbertChoice, Storage
@@ -13,13 +14,36 @@ from bgem3_server.gateway.retrieval.documents import GivenDocument, TextFormat
 
 _INT64 = 1 << 63
 
-MetadataField = Annotated[str, Field(min_length=1, max_length=256, pattern=r'^[^"]*$')]
-MetadataItem = (
+_Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r'^[^"]*$')]
+_Item = (
     str
     | bool
     | Annotated[int, Field(ge=-_INT64, lt=_INT64)]
     | Annotated[float, Field(allow_inf_nan=False)]
 )
+
+
+def _whole(text: str) -> str:
+    """Refuse what JSON can write and no store can keep."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(not_unicode(error)) from error
+    return text
+
+
+def _whole_values(metadata: dict[str, _Item]) -> dict[str, _Item]:
+    for name, value in metadata.items():
+        try:
+            _whole(str(value))
+        except ValueError as error:
+            raise ValueError(f"the value of {name!r} {error}") from error
+    return metadata
+
+
+# Strings with limits of their own, names among them, are held to this by pydantic.
+_WholeText = Annotated[str, AfterValidator(_whole)]
+Metadata = Annotated[dict[_Name, _Item], AfterValidator(_whole_values)]
 
 
 class DocumentRequest(BaseModel):
@@ -34,14 +58,14 @@ class DocumentRequest(BaseModel):
         "name takes the place of an earlier one.",
         examples=["https://example.com/handbook"],
     )
-    text: str = Field(
+    text: _WholeText = Field(
         description="In its format.", examples=["# Passwords\n\nResetting one takes a minute."]
     )
     format: TextFormat = Field(
         "text", description="How its structure is told: passages are cut along it."
     )
     title: str = Field("", max_length=4096, description="In the place of the text's own.")
-    metadata: dict[MetadataField, MetadataItem] = Field(
+    metadata: Metadata = Field(
         {},
         description="What a search can filter by, beside the text's own.",
         examples=[{"language": "en", "year": 2024}],
