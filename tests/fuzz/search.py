@@ -17,7 +17,6 @@ from pathlib import Path
 
 import structlog
 from fuzz.catalogue import GROUPS, targets_of
-from fuzz.mutation import mutations
 from fuzz.target import Target
 
 _FOLDER = Path(__file__).parent
@@ -43,9 +42,6 @@ class _Search:
 
     def run(self, cases: int, limit_seconds: float, folder: Path) -> None:
         """Search until there were so many cases, or so much time has passed."""
-        if not self.target.guided:
-            self._at_random(cases, limit_seconds, folder)
-            return
         seeds = folder / "seeds" / self.target.name
         seeds.mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(self.target.seeds):
@@ -59,22 +55,6 @@ class _Search:
             and len(self.findings) < _MOST_FINDINGS
         ):
             self._once(cases - self.cases, left, seeds, words, folder)
-        self.seconds = time.monotonic() - began
-
-    def _at_random(self, cases: int, limit_seconds: float, folder: Path) -> None:
-        began = time.monotonic()
-        for case in mutations(self.target.seeds, self.target.words, cases):
-            if time.monotonic() - began > limit_seconds or len(self.findings) == _MOST_FINDINGS:
-                break
-            self.cases += 1
-            try:
-                self.target.run(case)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
-                path = folder / "found" / self.target.name / f"crash-{self.cases}"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(case)
-                self.findings.append(path)
-                self.reasons.append(repr(error))
         self.seconds = time.monotonic() - began
 
     def _once(self, cases: int, seconds: float, seeds: Path, words: Path, folder: Path) -> None:

@@ -216,13 +216,7 @@ def targets() -> list[Target]:
     fields = [b'["a", "b"]', b'"a"', b"[1, 2.5, -3]", b'{"a": 1}', b"8", b"true", b'[["a","b"]]']
     return [
         Target("http", partial(_request, paths=tuple(paths)), seeds(paths), _WORDS),
-        Target(
-            "http-collections",
-            partial(_request, paths=tuple(writing)),
-            seeds(writing),
-            _WORDS,
-            guided=False,
-        ),
+        Target("http-collections", partial(_request, paths=tuple(writing)), seeds(writing), _WORDS),
         *(
             Target(
                 f"json-{path.strip('/').replace('/', '-').replace('_', '-')}-{key}".lower(),

@@ -16,12 +16,9 @@ class Target:
             of the type that is promised; whatever it raises is a finding.
         seeds: Bytes to begin from.
         words: What the reader looks out for.
-        guided: Whether branches guide the search. What waits for threads of its own is changed at
-            random instead: libFuzzer, which runs in one, does not always let it go on.
     """
 
     name: str
     run: Callable[[bytes], None]
     seeds: Sequence[bytes] = ()
     words: Sequence[bytes] = ()
-    guided: bool = True
