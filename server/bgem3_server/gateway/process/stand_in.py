@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from contextlib import suppress
 from typing import Final
 
 import uvicorn
@@ -19,7 +20,8 @@ from bgem3_server.gateway.calls.problem import problem_response
 from bgem3_server.gateway.dialects.dialect import dialect_of
 from bgem3_server.gateway.settings import GatewaySettings
 
-# Who watches the processes waits so long at most until it has stopped.
+# Who watches the processes waits until it has stopped: at most for what these add up to.
+_HEAR_SECONDS: Final = 1
 _STOP_SECONDS: Final = 2
 
 
@@ -58,7 +60,7 @@ class StandIn:
         except OSError:  # no descriptor is left: callers wait, as they would without it
             return False
         context = self._context
-        server = uvicorn.Server(
+        server = _Server(
             uvicorn.Config(
                 _refuse,
                 interface="asgi3",
@@ -92,6 +94,21 @@ class StandIn:
         thread.join()
         self._running = None
         return True
+
+
+class _Server(uvicorn.Server):
+    """A server that hears out whoever has connected when it is to stop."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Uvicorn itself hangs up on a connection whose request has not come yet."""
+        for server in self.servers:
+            server.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_HEAR_SECONDS):
+                # Each ends with its answer.
+                while self.server_state.connections:
+                    await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
